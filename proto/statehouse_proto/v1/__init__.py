@@ -1,0 +1,1 @@
+"""The public v1 protocol, kept for its published client."""

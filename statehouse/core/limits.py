@@ -1,0 +1,62 @@
+"""Every limit of the product, each with its unit; nothing else may invent one.
+
+docs/limits.md is generated from this file. A limit that is exceeded is a typed error which names it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NAME_BYTES_MAX: Final = 1024
+"""UTF-8 bytes of a namespace, an agent id or a key."""
+
+VALUE_BYTES_MAX: Final = 1024 * 1024
+"""Bytes of one value: JSON text or raw bytes."""
+
+TRANSACTION_OPERATIONS_MAX: Final = 1024
+"""Operations in one transaction."""
+
+TRANSACTION_PRECONDITIONS_MAX: Final = 4096
+"""Preconditions in one transaction, its read set included."""
+
+TRANSACTION_BYTES_MAX: Final = 3 * 1024 * 1024
+"""Bytes of one encoded transaction."""
+
+METADATA_BYTES_MAX: Final = 16 * 1024
+"""UTF-8 bytes of one transaction's metadata, names and values together."""
+
+METADATA_CAUSES_MAX: Final = 64
+"""Entries of one transaction's caused_by."""
+
+JSON_DEPTH_MAX: Final = 512
+"""Levels of nesting of a JSON value."""
+
+GET_MANY_KEYS_MAX: Final = 1024
+"""Keys of one multi-key read."""
+
+MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Bytes of one gRPC message, either way."""
+
+CHUNK_BYTES_MAX: Final = 256 * 1024
+"""Bytes after which a streamed answer starts its next message."""
+
+CHUNK_ROWS_MAX: Final = 512
+"""Rows after which a streamed answer starts its next message."""
+
+QUEUE_TRANSACTIONS_MAX: Final = 8192
+"""Transactions accepted by a leader and not yet answered."""
+
+GROUP_TRANSACTIONS_MAX: Final = 1024
+"""Transactions that share one log entry."""
+
+GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Bytes of transactions after which a log entry takes no more."""
+
+RECEIPT_WINDOW_US: Final = 60 * 60 * 1_000_000
+"""Microseconds of committed_at for which a receipt is kept, unless its client let it go before."""
+
+OPEN_TRANSACTIONS_MAX: Final = 4096
+"""Transactions of the v1 protocol staged on one node."""
+
+DISK_RESERVE_BYTES: Final = 64 * 1024 * 1024
+"""Free bytes on the data disk below which a node refuses writes."""

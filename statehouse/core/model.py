@@ -1,0 +1,155 @@
+"""Owns the shapes that travel in the log and come back from the store: commands, results, rows.
+
+All are frozen; none knows how it is stored (keys.py, engine.py) or sent (rpc/convert.py).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from msgspec import Struct
+
+
+class Kind(IntEnum):
+    """What a record holds. The numbers are stored; never change one."""
+
+    TOMBSTONE = 0
+    JSON = 1
+    BYTES = 2
+
+
+class Expectation(IntEnum):
+    """What a precondition asks of a key. The numbers are stored; never change one."""
+
+    VERSION = 0
+    """The key's version is `number`; 0: it was never written."""
+    ABSENT = 1
+    """The key holds no value: never written, or deleted."""
+    UNCHANGED_SINCE = 2
+    """No commit after commit_ts `number` touched the key."""
+
+
+class Operation(Struct, frozen=True, array_like=True, gc=False):
+    """One write (kind JSON or BYTES) or delete (kind TOMBSTONE, empty value) of one key."""
+
+    namespace: str
+    agent_id: str
+    key: str
+    kind: int
+    value: bytes
+
+
+class Precondition(Struct, frozen=True, array_like=True, gc=False):
+    """What must hold of one key when the transaction is applied."""
+
+    namespace: str
+    agent_id: str
+    key: str
+    expectation: int
+    number: int
+
+
+class Metadata(Struct, frozen=True, array_like=True, gc=False):
+    """Who did it, why, and what led to it; `extra` is sorted by name."""
+
+    actor: str = ""
+    reason: str = ""
+    run_id: str = ""
+    tool_call_id: str = ""
+    caused_by: tuple[int, ...] = ()
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+class Transaction(Struct, frozen=True, array_like=True, gc=False):
+    """What a client asks to commit. Its canonical bytes are equal for each retry of one op id."""
+
+    client_id: bytes
+    """16 bytes."""
+    sequence: int
+    """From 1; with client_id, the op id."""
+    txn_id: str
+    operations: tuple[Operation, ...]
+    preconditions: tuple[Precondition, ...] = ()
+    metadata: Metadata = Metadata()
+
+
+class Submission(Struct, frozen=True, array_like=True, gc=False):
+    """One attempt to commit a transaction: what may differ between retries stands outside it."""
+
+    born_at: int
+    """A commit_ts the cluster had reached when the client was made."""
+    acknowledged_through: int
+    """The client will never again ask about sequences up to this one."""
+    transaction: bytes
+    """Canonical bytes of a `Transaction`."""
+
+
+class Committed(Struct, frozen=True, array_like=True, gc=False):
+    """The answer to a transaction that was applied, now or by an earlier attempt."""
+
+    commit_ts: int
+    committed_at_us: int
+    versions: tuple[int, ...]
+    """One for each operation, in order."""
+
+
+class Conflict(Struct, frozen=True, array_like=True, gc=False):
+    """A precondition that did not hold, and what was found."""
+
+    precondition: Precondition
+    actual_version: int
+    """0: never written."""
+    actual_commit_ts: int
+    actual_exists: bool
+
+
+class Refused(Struct, frozen=True, array_like=True, gc=False):
+    """The answer to a transaction of which nothing was written; `reason` is a core.errors.Reason."""
+
+    reason: int
+    message: str
+    conflicts: tuple[Conflict, ...] = ()
+
+
+Answer = Committed | Refused
+
+
+class Record(Struct, frozen=True, gc=False):
+    """One version of one key as a read returns it; a tombstone has kind TOMBSTONE and no value."""
+
+    key: str
+    kind: int
+    value: bytes
+    version: int
+    commit_ts: int
+    committed_at_us: int
+
+
+class EventOperation(Struct, frozen=True, gc=False):
+    """One operation as the log tells it, with the version it made and its value."""
+
+    namespace: str
+    agent_id: str
+    key: str
+    version: int
+    kind: int
+    value: bytes
+
+
+class Event(Struct, frozen=True, gc=False):
+    """One committed transaction as a replay returns it."""
+
+    commit_ts: int
+    committed_at_us: int
+    txn_id: str
+    metadata: Metadata
+    operations: tuple[EventOperation, ...]
+    hash: bytes
+    """SHA-256 of the previous event's hash and this event's canonical bytes."""
+
+
+class AgentRow(Struct, frozen=True, gc=False):
+    """One agent of a namespace, and the commit that first wrote to it."""
+
+    agent_id: str
+    first_commit_ts: int
