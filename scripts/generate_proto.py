@@ -24,8 +24,13 @@ def generate(into: Path) -> list[Path]:
     package = into / "statehouse_proto"
     package.mkdir(parents=True, exist_ok=True)
     binary = package / "descriptors.binpb"
-    arguments = [f"--proto_path={ROOT}", f"--descriptor_set_out={binary}", f"--mypy_out={into}"]
-    if protoc.main(["protoc", *arguments, f"--proto_path={_include()}", *sources]) != 0:
+    # The plugin lies beside this interpreter, which need not be on PATH.
+    plugin = Path(sys.executable).with_name("protoc-gen-mypy")
+    arguments = [f"--descriptor_set_out={binary}", f"--mypy_out={into}"]
+    if plugin.exists():
+        arguments.append(f"--plugin=protoc-gen-mypy={plugin}")
+    paths = [f"--proto_path={ROOT}", f"--proto_path={_include()}"]
+    if protoc.main(["protoc", *paths, *arguments, *sources]) != 0:
         raise SystemExit("protoc failed; its messages are above")
     files = descriptor_pb2.FileDescriptorSet.FromString(binary.read_bytes())
     binary.write_bytes(files.SerializeToString(deterministic=True))

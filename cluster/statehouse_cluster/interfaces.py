@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Position(NamedTuple):
     """A place in the log: the index of an entry and the term it was proposed in."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     term: int
 
 
 class Entry(NamedTuple):
     """A committed application entry; `payload` is what `StateMachine.group` made."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     term: int
     payload: bytes
 
@@ -42,7 +44,7 @@ class StateMachine(Protocol):
     def apply(
         self, entries: Sequence[Entry], position: Position, configuration: bytes | None
     ) -> list[Sequence[object]]:
-        """Applies entries in one atomic step, with the new position and, unless None, configuration.
+        """Applies entries in one atomic step, with the position and, unless None, configuration.
 
         Returns for each entry one result for each command of its group, in order. `entries` may be
         empty: then only the position (and configuration) moves.

@@ -32,7 +32,7 @@ def _message_class(descriptor: Descriptor) -> type[Any]:
 
 
 def export(namespace: dict[str, object], file_name: str) -> None:
-    """Puts the file's messages, enums and enum values into a module, as protoc's own output would."""
+    """Puts the file's messages, enums and enum values into a module, as protoc's output would."""
     file: FileDescriptor = POOL.FindFileByName(file_name)
     namespace["DESCRIPTOR"] = file
     for name, message in file.message_types_by_name.items():

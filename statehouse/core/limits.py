@@ -1,6 +1,6 @@
 """Every limit of the product, each with its unit; nothing else may invent one.
 
-docs/limits.md is generated from this file. A limit that is exceeded is a typed error which names it.
+docs/limits.md is generated from this file. Exceeding a limit is a typed error which names it.
 """
 
 from __future__ import annotations

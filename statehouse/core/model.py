@@ -104,7 +104,7 @@ class Conflict(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Refused(Struct, frozen=True, array_like=True, gc=False):
-    """The answer to a transaction of which nothing was written; `reason` is a core.errors.Reason."""
+    """The answer when nothing was written; `reason` is a core.errors.Reason."""
 
     reason: int
     message: str
