@@ -58,5 +58,23 @@ RECEIPT_WINDOW_US: Final = 60 * 60 * 1_000_000
 OPEN_TRANSACTIONS_MAX: Final = 4096
 """Transactions of the v1 protocol staged on one node."""
 
+STAGED_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bytes of all transactions of the v1 protocol staged on one node."""
+
+STAGED_TIME_MS_MAX: Final = 24 * 60 * 60 * 1000
+"""Milliseconds a transaction of the v1 protocol may stay open."""
+
+CALL_TIME_MS_MAX: Final = 60 * 1000
+"""Milliseconds a call may take, whatever its deadline; replays and changes of members may last."""
+
+CALLS_MAX: Final = 16384
+"""Calls under way on one node."""
+
+CONNECTION_STREAMS_MAX: Final = 4096
+"""Calls under way on one client connection; further ones wait at the client."""
+
+CALL_METADATA_BYTES_MAX: Final = 16 * 1024
+"""Bytes of one call's gRPC metadata."""
+
 DISK_RESERVE_BYTES: Final = 64 * 1024 * 1024
 """Free bytes on the data disk below which a node refuses writes."""
