@@ -1,0 +1,107 @@
+"""Owns who may campaign and who may be voted for: PreVote, one vote a voter, a leader heard just
+now is not deposed, leadership is handed over on order.
+
+A layer of the adapter; it must not know the log's content or clients' requests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from statehouse_cluster import guards
+from statehouse_cluster.raft_state import FOLLOWER, NEVER, RaftState
+
+if TYPE_CHECKING:
+    from pysyncobj.node import Node
+
+    from statehouse_cluster.raft_transport import Message
+
+
+class Elections(RaftState):
+    """The library's elections, behind gates."""
+
+    def __init__(self, **parts: Any) -> None:
+        self._votes = guards.VoteBox()
+        self._prevote = guards.PreVote()
+        self._heard_at = NEVER
+        super().__init__(**parts)
+
+    def peer_closed(self, name: str) -> None:
+        """A peer's end closed its link: if it led, its process is gone; campaign soon."""
+        if name != self.leader_name() or self.is_leader():
+            return
+        self._heard_at = NEVER
+        self._SyncObj__raftLeader = None
+        soon = self._now() + self._random.uniform(0.05, self._timing.hasten_max_s)
+        self._SyncObj__raftElectionDeadline = min(self._SyncObj__raftElectionDeadline, soon)
+
+    def _SyncObj__generateRaftTimeout(self) -> float:
+        return self._random.uniform(self._timing.election_min_s, self._timing.election_max_s)
+
+    def _SyncObj__connectedToAnyone(self) -> bool:
+        """The library asks this last, when the election deadline has passed: the PreVote gate."""
+        names = self._configuration.names
+        if self.removed or self.name not in names:
+            return False
+        next_term = self.term() + 1
+        if self._forced_term == next_term:
+            return True
+        if not super()._SyncObj__connectedToAnyone():
+            return False
+        if self._prevote.granted_by_majority(next_term, names, self.name):
+            self._prevote.reset()
+            return True
+        if self._prevote.should_ask(next_term, self._now(), self._timing.prevote_retry_s):
+            last_term, last_index = self.log.last_position
+            for name in sorted(names - {self.name}):
+                self._tell(
+                    name,
+                    {
+                        "type": "x_prevote",
+                        "next": next_term,
+                        "last_log_index": last_index,
+                        "last_log_term": last_term,
+                    },
+                )
+        return False
+
+    def _leader_is_fresh(self) -> bool:
+        if self.is_leader():
+            return True
+        heard_lately = self._now() < self._heard_at + self._timing.election_min_s
+        return self._SyncObj__raftLeader is not None and heard_lately
+
+    def _step_down(self, term: int) -> None:
+        self._SyncObj__setCurrentTerm(term, None)
+        self._SyncObj__setState(FOLLOWER)
+        self._SyncObj__raftLeader = None
+
+    def _on_prevote(self, node: Node, message: Message) -> None:
+        asked = message["last_log_term"], message["last_log_index"]
+        if (
+            message["next"] > self.term()
+            and not self._leader_is_fresh()
+            and guards.log_is_at_least(asked, self.log.last_position)
+        ):
+            self._tell(node.id, {"type": "x_prevote_ok", "next": message["next"]})
+        elif message["x_term"] < self.term():
+            self._tell(node.id, {"type": "x_reject"})
+
+    def _on_prevote_ok(self, node: Node, message: Message) -> None:
+        self._prevote.grant(message["next"], node.id)
+
+    def _on_request_vote(self, node: Node, message: Message) -> None:
+        # A leader that was heard just now is not deposed, unless it asked for it itself.
+        if message["x_transfer"] or not self._leader_is_fresh():
+            self._pass_on(node, message)
+
+    def _on_vote(self, node: Node, message: Message) -> None:
+        is_member = node in self._SyncObj__otherNodes
+        if self._votes.admit(message["term"], self.term(), node.id, is_member):
+            self._pass_on(node, message)
+
+    def _on_timeout_now(self, node: Node, message: Message) -> None:
+        if message["term"] == self.term() and node == self._SyncObj__raftLeader:
+            # Once, for the very next term, and without asking: the leader stands back.
+            self._forced_term = self.term() + 1
+            self._SyncObj__raftElectionDeadline = NEVER
