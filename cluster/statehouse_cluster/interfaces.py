@@ -26,6 +26,13 @@ class Entry(NamedTuple):
     payload: bytes
 
 
+class Offer(NamedTuple):
+    """A snapshot that a leader has ready: everything up to `position`."""
+
+    snapshot_id: str
+    position: Position
+
+
 class StateMachine(Protocol):
     """What consensus replicates. Called from the raft thread only, but for `send_checkpoint` reads.
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pysyncobj.node import Node
 
 from statehouse_cluster import guards
-from statehouse_cluster.interfaces import Position
+from statehouse_cluster.interfaces import Offer, Position
 from statehouse_cluster.raft_elections import Elections
 from statehouse_cluster.raft_log import SafetyViolation
-from statehouse_cluster.raft_state import Offer
 
 if TYPE_CHECKING:
     from pathlib import Path

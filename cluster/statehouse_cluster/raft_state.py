@@ -8,14 +8,14 @@ raft thread only. It must not know elections, replication or proposals.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pysyncobj.syncobj as library
 from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.node import Node
 
 from statehouse_cluster import membership
-from statehouse_cluster.interfaces import Member, Position, Role, StateMachine
+from statehouse_cluster.interfaces import Member, Offer, Role, StateMachine
 from statehouse_cluster.raft_log import MEMBERSHIP, RaftLog, SafetyViolation
 from statehouse_cluster.raft_transport import Links, Message, RaftTransport
 from statehouse_cluster.reads import ReadIndex
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 
 FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
 NEVER = float("-inf")
-
-
-class Offer(NamedTuple):
-    """A snapshot that a leader has ready: everything up to `position`."""
-
-    snapshot_id: str
-    position: Position
 
 
 class Snapshots(Protocol):
