@@ -67,8 +67,10 @@ def in_words(name: str, value: int) -> str:
     """The figure with its thousands set apart and, for bytes and times, in the larger unit."""
     if "_BYTES" in name:
         units = [(1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")]
-    elif name.endswith("_US"):
+    elif "_US" in name:
         units = [(3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"), (1_000, "ms")]
+    elif "_MS" in name:
+        units = [(3_600_000, "h"), (60_000, "min"), (1_000, "s")]
     else:
         units = []
     larger = next((f" ({value // size} {unit})" for size, unit in units if value % size == 0), "")
