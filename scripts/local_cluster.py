@@ -156,11 +156,23 @@ class LocalCluster:
         return Node(number, self.folder / f"n{number}", self.base_port)
 
     def start(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Starts what does not run; returns when all nodes serve and the cluster takes writes."""
-        for node in self.nodes:
-            if node.pid() is None:
-                self.spawn(node.number)
-        self.wait(lambda reports: all(report.serving for report in reports), timeout_s=timeout_s)
+        """Starts what does not run; returns when all nodes serve and the cluster takes writes.
+
+        When that cannot be reached, what was started is ended again.
+        """
+        started: list[Node] = []
+        try:
+            for node in self.nodes:
+                if node.pid() is None:
+                    self.spawn(node.number)
+                    started.append(node)
+            self.wait(
+                lambda reports: all(report.serving for report in reports), timeout_s=timeout_s
+            )
+        except BaseException:
+            for node in started:
+                self._signal(node, signal.SIGKILL)
+            raise
 
     def spawn(self, number: int) -> int:
         """Starts one node's process and returns its pid at once; beyond `size`: one that joins."""

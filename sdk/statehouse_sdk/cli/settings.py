@@ -1,0 +1,105 @@
+"""Owns what every command is told alike: where, in which namespace, how long to wait, how to show.
+
+The group sets them; `--namespace` and `-o` may also stand after the command's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from statehouse_sdk.client import Statehouse
+
+DEFAULT_URL = "localhost:50051"
+DEFAULT_NAMESPACE = "default"
+DEFAULT_TIMEOUT_S = 30.0
+OUTPUTS = ("table", "json")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Settings:
+    """One invocation's settings; `url` may list several endpoints, separated by commas."""
+
+    url: str = DEFAULT_URL
+    namespace: str = DEFAULT_NAMESPACE
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    output: str = "table"
+
+    @property
+    def json(self) -> bool:
+        return self.output == "json"
+
+    def connect(self) -> Statehouse:
+        """A client for this invocation; the caller closes it."""
+        return open_client(self.url, self.namespace, self.timeout_s)
+
+
+def open_client(url: str, namespace: str, timeout_s: float) -> Statehouse:
+    """The one place where the CLI makes clients; tests put their own here."""
+    from statehouse_sdk.client import Statehouse
+
+    return Statehouse(url=url, namespace=namespace, timeout=timeout_s)
+
+
+def _replaces(field: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def replace(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            setattr(context.obj, field, value)
+
+    return replace
+
+
+def namespace_option(command: Command) -> Command:
+    """Lets a command take --namespace after its name."""
+    option = click.option(
+        "--namespace",
+        expose_value=False,
+        callback=_replaces("namespace"),
+        help="The namespace, as before the command.",
+    )
+    return option(command)
+
+
+def output_option(command: Command) -> Command:
+    """Lets a command take -o after its name."""
+    option = click.option(
+        "-o",
+        "--output",
+        type=click.Choice(OUTPUTS),
+        expose_value=False,
+        callback=_replaces("output"),
+        help="The form of the output, as before the command.",
+    )
+    return option(command)
+
+
+class PointType(click.ParamType):
+    """A commit_ts, or a moment in ISO 8601 with its time zone."""
+
+    name = "point"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | datetime:
+        if isinstance(value, int | datetime):
+            return value
+        text = str(value)
+        if text.isascii() and text.isdigit():
+            return int(text)
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(f"{text!r} is neither a commit_ts nor a time like 2031-05-01T12:00:00Z")
+        if moment.tzinfo is None:
+            self.fail(f"{text!r} has no time zone: end it with Z or an offset like +02:00")
+        return moment
+
+
+POINT = PointType()
