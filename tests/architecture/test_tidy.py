@@ -62,7 +62,7 @@ BAD = [
     (
         "documented",
         "sdk/statehouse_sdk/a.py",
-        '"""A."""\nclass C:\n    """C."""\n    def m(self): ...\n',
+        '"""A."""\nclass Statehouse:\n    """C."""\n    def m(self): ...\n',
         "m is public",
     ),
     ("annotated", "scripts/a.py", "def f(x) -> None: ...\n", "x has no annotation"),
@@ -117,6 +117,11 @@ GOOD = [
     ("length", "statehouse/a.py", 'def f():\n    """A."""\n' + "    x()\n" * 69),
     ("documented", "statehouse/__init__.py", ""),
     ("documented", "sdk/statehouse_sdk/a.py", '"""A."""\ndef _f(): ...\n'),
+    (
+        "documented",
+        "sdk/statehouse_sdk/a.py",
+        '"""A."""\nclass C:\n    """C."""\n    def m(self): ...\n',
+    ),
     ("documented", "sdk/statehouse_sdk/cli/a.py", '"""A."""\ndef f(): ...\n'),
     ("annotated", "scripts/a.py", "def f(self, x: int, *y: int, **z: int) -> None: ...\n"),
     ("annotated", "tests/a.py", "def f(x): ...\n"),
@@ -135,6 +140,7 @@ GOOD = [
     ),
     ("excuses have reasons", "sdk/a.py", "x = 1  # type: ignore[misc]  # stubs lack it\n"),
     ("excuses have reasons", "sdk/a.py", "x = 1  # noqa: E501  # a table\n"),
+    ("excuses have reasons", "sdk/a.py", "x = 1  # noqa: E501 - a table\n"),
     ("no leftovers", "tests/a.py", "PATH = 'a/home/b'\n"),
     ("one word for each thing", "sdk/a.py", "# a provision of subtenants\n"),
     ("one word for each thing", "tests/a.py", "# the revision\n"),
