@@ -1,0 +1,81 @@
+"""G1, G6: what was acknowledged survives kill -9 of any node, once, and every replica agrees."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from statehouse import Statehouse
+from tests.helpers.waiting import eventually
+from tests.helpers.workload import AGENT, Writers, check_record
+
+if TYPE_CHECKING:
+    from scripts.local_cluster import LocalCluster
+    from tests.conftest import StartCluster
+
+KILLS_EVERY_S = 2.0
+UNDER_FIRE_S = 60.0
+
+
+def agree(cluster: LocalCluster) -> bool:
+    """Whether all nodes have applied the same and their chains of hashes end alike."""
+    reports = [report.status for report in cluster.reports()]
+    assert all(report is not None for report in reports)
+    heads = {(report.commit_ts, report.chain_head) for report in reports}
+    return len(heads) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_minute_of_random_kills_loses_and_doubles_nothing(fresh_cluster: StartCluster) -> None:
+    cluster = fresh_cluster(nodes=3)
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    with Statehouse(cluster.endpoints, timeout=30) as client:
+        writers = Writers(client, 8)
+        writers.start()
+        kills = 0
+        ends_at = time.monotonic() + UNDER_FIRE_S
+        try:
+            while time.monotonic() < ends_at:
+                next_kill_at = time.monotonic() + KILLS_EVERY_S
+                victim = draw.choice([1, 2, 3])
+                cluster.kill(victim)
+                cluster.spawn(victim)
+                kills += 1
+                threading.Event().wait(max(0.0, next_kill_at - time.monotonic()))
+        finally:
+            writers.stop()
+        cluster.wait(lambda reports: all(report.serving for report in reports), timeout_s=60)
+        check_record(client, writers.notes)
+        print(f"{kills} kills, {writers.acknowledged_count} acknowledged writes")
+        assert kills >= 20
+        assert writers.acknowledged_count >= 1000
+    eventually(lambda: agree(cluster), timeout_s=20, what="equal chain heads")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_waiting_client_commits_soon_after_the_leader_dies(fresh_cluster: StartCluster) -> None:
+    cluster = fresh_cluster(nodes=3)
+    waits_s = []
+    with Statehouse(cluster.endpoints, timeout=30) as client:
+        for number in range(20):
+            leader = eventually(cluster.leader, what="a leader")
+            cluster.kill(leader)
+            died_at = time.monotonic()
+            with client.begin_transaction() as tx:
+                tx.write(AGENT, "after-death", {"value": number})
+            waits_s.append(time.monotonic() - died_at)
+            cluster.spawn(leader)
+            cluster.wait(lambda reports: all(report.serving for report in reports), timeout_s=30)
+    waits_s.sort()
+    print("seconds from death to commit:", [round(wait, 2) for wait in waits_s])
+    assert statistics.median(waits_s) <= 2.0
+    assert waits_s[-1] <= 4.0
