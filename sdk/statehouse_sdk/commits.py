@@ -1,0 +1,127 @@
+"""Owns the sending of one commit until its outcome is known, or is known to be unknown.
+
+The op id is taken before the first attempt and kept for every later one, also for those of a second
+`commit()` after an OutcomeUnknownError. Only when the cluster says that it has forgotten this
+client, and no attempt of this commit is in doubt, does a new identity take its place.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from statehouse_proto.v2 import cluster_pb2 as cluster
+from statehouse_proto.v2 import state_pb2 as state
+
+from statehouse_sdk.errors import (
+    OutcomeUnknownError,
+    StatehouseError,
+    TransactionAbortedError,
+)
+from statehouse_sdk.faults import CallFailed
+
+if TYPE_CHECKING:
+    from statehouse_sdk.op_ids import Op
+    from statehouse_sdk.retry import Attempts
+    from statehouse_sdk.session import Session
+
+RENEWALS_MAX: Final = 3
+"""New identities one commit may take; a cluster that forgets them at once is not ours to fix."""
+
+
+class PendingCommit:
+    """One transaction on its way; `owner` is the object whose end also ends the interest in it."""
+
+    def __init__(self, session: Session, request: state.CommitRequest, owner: object) -> None:
+        self._session = session
+        self._request = request
+        self._owner = weakref.ref(owner)
+        self._op: Op | None = None
+        self._let_go: weakref.finalize[[Op], object] | None = None
+        self.uncertain = False
+        """Whether an attempt that was made may have committed it."""
+
+    def send(self, deadline_s: float) -> state.CommitResponse:
+        """The committed answer; raises a TransactionError: see retry.py for which."""
+        attempts = self._session.attempts("Commit", deadline_s, uncertain=self.uncertain)
+        try:
+            response = self._send(attempts)
+        except StatehouseError:
+            self.uncertain = attempts.uncertain
+            raise
+        self.finish()
+        return response
+
+    def finish(self) -> None:
+        """The outcome is known, or of no interest: its receipt may be forgotten."""
+        if self._let_go is not None:
+            self._let_go()
+            self._let_go = None
+        self._op = None
+
+    def _send(self, attempts: Attempts) -> state.CommitResponse:
+        renewals = 0
+        while True:
+            self._prepare()
+            # Should the attempt be interrupted (Ctrl-C), its effect is unknown.
+            before, self.uncertain = self.uncertain, True
+            try:
+                response: state.CommitResponse = self._session.unary_attempt(
+                    "Commit", self._request, attempts
+                )
+                return response
+            except CallFailed as failure:
+                if failure.fault.op_id_expired and not attempts.uncertain:
+                    if renewals == RENEWALS_MAX:
+                        raise _forgotten(failure) from None
+                    renewals += 1
+                    self.uncertain = before
+                    self._renew()
+                    continue
+                self._session.pause_or_raise(attempts, failure)
+                self.uncertain = attempts.uncertain
+
+    def _prepare(self) -> None:
+        op = self._op or self._open()
+        wire = self._request.op_id
+        wire.client_id = op.identity.client_id
+        wire.sequence = op.sequence
+        wire.born_at = op.identity.born_at
+        wire.acknowledged_through = self._session.op_ids.acknowledged_through(op)
+
+    def _open(self) -> Op:
+        op_ids = self._session.op_ids
+        op = op_ids.open()
+        while op is None:
+            op_ids.begin(_learn_birth(self._session))
+            op = op_ids.open()
+        self._op = op
+        self._let_go = weakref.finalize(self._owner() or self, op_ids.drop, op)
+        self._let_go.atexit = False
+        return op
+
+    def _renew(self) -> None:
+        if self._op is not None:
+            self._session.op_ids.renew(self._op.identity)
+        self.finish()
+
+
+def _learn_birth(session: Session) -> int:
+    """A commit_ts the cluster has reached; on the way, the client learns all its nodes."""
+    try:
+        status: cluster.StatusResponse = session.unary(
+            "Status", cluster.StatusRequest(), stale=True
+        )
+    except StatehouseError as error:
+        raise TransactionAbortedError(f"nothing was committed: {error}", error) from None
+    session.learn([member.client_address for member in status.members])
+    return status.commit_ts
+
+
+def _forgotten(failure: CallFailed) -> StatehouseError:
+    cause = failure.fault.error
+    if isinstance(cause, OutcomeUnknownError):
+        cause = StatehouseError(str(cause))
+    return TransactionAbortedError(
+        f"nothing was committed: the cluster refuses every new op id as too old: {cause}", cause
+    )

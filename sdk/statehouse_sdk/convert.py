@@ -1,0 +1,238 @@
+"""Owns the way between wire messages and what users hold; pure, and the only file that knows both.
+
+Everything that is checked before it is sent is checked here: names, points, consistency.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from statehouse_proto.v2 import cluster_pb2 as cluster
+from statehouse_proto.v2 import common_pb2 as common
+from statehouse_proto.v2 import state_pb2 as state
+
+from statehouse_sdk import values
+from statehouse_sdk.cluster_models import AddProgress, Member, NodeStatus
+from statehouse_sdk.errors import InvalidRequestError, TooLargeError
+from statehouse_sdk.limits import NAME_BYTES_MAX
+from statehouse_sdk.models import (
+    At,
+    Metadata,
+    Operation,
+    ReplayEvent,
+    StateResult,
+    datetime_of_us,
+    us_of_datetime,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MISSING = StateResult(None, 0, 0, False)
+"""A key never written."""
+
+_UINT64_MAX = 2**64 - 1
+
+
+def checked_name(text: Any, what: str, *, empty: bool = False) -> str:
+    """`text` if it can be sent as a namespace, agent id, key or prefix."""
+    if not isinstance(text, str):
+        raise InvalidRequestError(f"{what} is {text!r:.60}; it must be a string")
+    if not text and not empty:
+        raise InvalidRequestError(f"{what} is empty; give it a name")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequestError(f"{what} {text!r:.60} holds half of a surrogate pair") from None
+    if size > NAME_BYTES_MAX:
+        raise TooLargeError(
+            f"{what} takes {size} bytes, and name_bytes_max is {NAME_BYTES_MAX}",
+            "name_bytes_max",
+            NAME_BYTES_MAX,
+            size,
+        )
+    return text
+
+
+def checked_number(number: Any, what: str) -> int:
+    """`number` if it can be sent as a version, commit_ts or count."""
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _UINT64_MAX:
+        raise InvalidRequestError(f"{what} is {number!r:.60}; it must be an integer from 0")
+    return number
+
+
+def point(at: At | None, what: str = "at") -> common.Point | None:
+    """A point in history; None stays None, "now"."""
+    if at is None:
+        return None
+    if isinstance(at, datetime):
+        return common.Point(time_us=us_of_datetime(at))
+    return common.Point(commit_ts=checked_number(at, what))
+
+
+def consistency(stale: bool) -> common.Consistency.ValueType:
+    """Linearizable unless `stale`."""
+    return common.CONSISTENCY_STALE if stale else common.CONSISTENCY_LINEARIZABLE
+
+
+def value_message(value: Any) -> common.Value:
+    """A value as it is sent."""
+    encoded = values.encode(value)
+    return common.Value(json=encoded.data) if encoded.is_json else common.Value(raw=encoded.data)
+
+
+def value_of(message: common.Value) -> values.StateValue:
+    """A value as it is read; an empty message is a delete's None."""
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return None
+    return values.decode(message.json if kind == "json" else message.raw, kind == "json")
+
+
+def result_of(record: state.Record, served_at: int, key: str = "") -> StateResult:
+    """A record as a result; `key` is what was asked for, should the record not say."""
+    return StateResult(
+        value=value_of(record.value) if record.exists else None,
+        version=record.version,
+        commit_ts=record.commit_ts,
+        exists=record.exists,
+        key=record.key or key,
+        committed_at=datetime_of_us(record.committed_at_us) if record.version else None,
+        served_at=served_at,
+    )
+
+
+def metadata_message(metadata: Metadata) -> state.Metadata:
+    """Metadata as it is sent; the wrong type of a field is an InvalidRequestError."""
+    for name in ("actor", "reason", "run_id", "tool_call_id"):
+        checked_text(getattr(metadata, name), name)
+    for name, text in metadata.extra.items():
+        checked_text(name, "a name in extra")
+        checked_text(text, f"extra[{name!r}]")
+    return state.Metadata(
+        actor=metadata.actor,
+        reason=metadata.reason,
+        run_id=metadata.run_id,
+        tool_call_id=metadata.tool_call_id,
+        caused_by=[checked_number(cause, "caused_by") for cause in metadata.caused_by],
+        extra=metadata.extra,
+    )
+
+
+def checked_text(text: Any, what: str) -> str:
+    """`text` if it is a string that UTF-8 can hold."""
+    if not isinstance(text, str):
+        raise InvalidRequestError(f"{what} is {text!r:.60}; it must be a string")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError(f"{what} holds half of a surrogate pair") from None
+    return text
+
+
+def metadata_of(message: state.Metadata) -> Metadata:
+    """Metadata as it is read."""
+    return Metadata(
+        actor=message.actor,
+        reason=message.reason,
+        run_id=message.run_id,
+        tool_call_id=message.tool_call_id,
+        caused_by=tuple(message.caused_by),
+        extra=dict(message.extra),
+    )
+
+
+def make_metadata(
+    actor: str,
+    reason: str,
+    run_id: str,
+    tool_call_id: str,
+    caused_by: int | Sequence[int],
+    extra: Mapping[str, str] | None,
+) -> Metadata:
+    """Metadata from a user's arguments; one cause may stand alone."""
+    causes = (caused_by,) if isinstance(caused_by, int) else tuple(caused_by)
+    return Metadata(actor, reason, run_id, tool_call_id, causes, dict(extra or {}))
+
+
+def event_of(event: state.Event, namespace: str, agent_id: str) -> ReplayEvent:
+    """An event of a replay of this scope."""
+    return ReplayEvent(
+        txn_id=event.txn_id,
+        commit_ts=event.commit_ts,
+        operations=[_operation_of(operation) for operation in event.operations],
+        namespace=namespace,
+        agent_id=agent_id,
+        committed_at=datetime_of_us(event.committed_at_us),
+        metadata=metadata_of(event.metadata),
+        hash=event.hash,
+    )
+
+
+def _operation_of(operation: state.EventOperation) -> Operation:
+    deleted = not operation.HasField("value")
+    return Operation(
+        key=operation.key,
+        value=None if deleted else value_of(operation.value),
+        version=operation.version,
+        deleted=deleted,
+        namespace=operation.namespace,
+        agent_id=operation.agent_id,
+    )
+
+
+def status_of(status: cluster.StatusResponse, address: str) -> NodeStatus:
+    """A node's status; `address` is where it was asked."""
+    return NodeStatus(
+        address=address,
+        name=status.name,
+        node_uuid=status.node_uuid,
+        cluster_id=status.cluster_id,
+        role=_enum_word(cluster.Role, status.role, "ROLE_"),
+        lifecycle=status.lifecycle,
+        term=status.term,
+        leader_name=status.leader_name,
+        leader_address=status.leader_address,
+        members=tuple(member_of(member) for member in status.members),
+        log_first_index=status.log_first_index,
+        log_last_index=status.log_last_index,
+        commit_index=status.commit_index,
+        applied_index=status.applied_index,
+        commit_ts=status.commit_ts,
+        committed_at=datetime_of_us(status.committed_at_us) if status.commit_ts else None,
+        chain_head=status.chain_head,
+        version=status.version,
+        git_sha=status.git_sha,
+    )
+
+
+def member_of(member: cluster.Member) -> Member:
+    """A member of a cluster."""
+    return Member(
+        name=member.name,
+        node_uuid=member.node_uuid,
+        peer_address=member.peer_address,
+        client_address=member.client_address,
+        voter=member.voter,
+        connected=member.connected,
+        match_index=member.match_index,
+    )
+
+
+def progress_of(progress: cluster.AddMemberResponse) -> AddProgress:
+    """One step of adding a member."""
+    return AddProgress(
+        phase=_enum_word(cluster.AddMemberResponse.Phase, progress.phase, "PHASE_"),
+        bytes_sent=progress.bytes_sent,
+        bytes_total=progress.bytes_total,
+        entries_behind=progress.entries_behind,
+        member=member_of(progress.member) if progress.HasField("member") else None,
+    )
+
+
+def _enum_word(enum: Any, number: int, prefix: str) -> str:
+    """``ROLE_LEADER`` -> ``leader``; a number of a newer server stays a number."""
+    if number not in enum.values():
+        return str(number)
+    return str(enum.Name(number)).removeprefix(prefix).lower()

@@ -1,0 +1,108 @@
+"""Owns which node to ask next; pure: what happened and the time go in, an address comes out.
+
+The leader is asked while it is believed in; a hint of an older term than the belief is ignored. A
+node that failed rests for a while, longer each time. Without a leader the nodes are asked in turn,
+the one asked longest ago first. The addresses the user gave are kept for ever; those learned from
+the cluster are replaced by each newer list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+REST_FIRST_S: Final = 0.1
+REST_MAX_S: Final = 2.0
+
+
+@dataclass(slots=True)
+class _Node:
+    asked: int = 0
+    """The turn in which it was asked last."""
+    failures: int = 0
+    rests_until_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Ask this node, after so many seconds."""
+
+    address: str
+    wait_s: float
+
+
+class Endpoints:
+    """The nodes one client knows. Not thread-safe: its owner holds a lock."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._given = tuple(dict.fromkeys(addresses))
+        self._nodes = {address: _Node() for address in self._given}
+        self._leader = ""
+        self._leader_term = 0
+        self._turn = 0
+        self.contacted = False
+        """Whether any node was ever reached."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All nodes known: first those the user gave, then those learned."""
+        return tuple(self._nodes)
+
+    @property
+    def leader(self) -> str:
+        """The address believed to be the leader's; empty: unknown."""
+        return self._leader
+
+    def choose(self, now_s: float, *, leader: bool = True) -> Choice:
+        """The node to ask now; `leader` False spreads reads that any node may answer."""
+        self._turn += 1
+        if leader and self._leader in self._nodes:
+            node = self._nodes[self._leader]
+            if node.rests_until_s <= now_s:
+                node.asked = self._turn
+                return Choice(self._leader, 0.0)
+        address, node = min(
+            self._nodes.items(),
+            key=lambda item: (max(item[1].rests_until_s - now_s, 0.0), item[1].asked),
+        )
+        node.asked = self._turn
+        return Choice(address, max(node.rests_until_s - now_s, 0.0))
+
+    def answered(self, address: str, *, as_leader: bool) -> None:
+        """The node answered; `as_leader`: as only a leader can."""
+        self.contacted = True
+        node = self._nodes.get(address)
+        if node is not None:
+            node.failures = 0
+            node.rests_until_s = 0.0
+        if as_leader and address != self._leader:
+            # Its term is unknown: any hint may correct this belief.
+            self._leader, self._leader_term = address, 0
+
+    def failed(self, address: str, now_s: float) -> None:
+        """The node could not be reached, broke off or kept silent."""
+        if address == self._leader:
+            self._leader = ""
+        node = self._nodes.get(address)
+        if node is not None:
+            rest_s = min(REST_FIRST_S * 2 ** min(node.failures, 10), REST_MAX_S)
+            node.failures += 1
+            node.rests_until_s = now_s + rest_s
+
+    def refused(self, address: str, leader_address: str, leader_term: int) -> None:
+        """The node is there and does not lead; it names a leader, or none (empty)."""
+        self.answered(address, as_leader=False)
+        if address == self._leader:
+            self._leader = ""
+        if not leader_address or leader_address == address or leader_term < self._leader_term:
+            return
+        self._leader, self._leader_term = leader_address, leader_term
+        self._nodes.setdefault(leader_address, _Node())
+
+    def learned(self, addresses: Iterable[str]) -> None:
+        """The cluster's members by their own word; nodes that are gone are forgotten."""
+        wanted = [address for address in (*self._given, *addresses) if address]
+        self._nodes = {address: self._nodes.get(address) or _Node() for address in wanted}

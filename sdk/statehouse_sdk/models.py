@@ -1,0 +1,185 @@
+"""Owns the shapes the SDK hands out: results, events, points in time; plain data, no wire.
+
+The first fields of StateResult, Operation and ReplayEvent stand where users of the first Python
+client expect them. ``to_dict()`` is always JSON: raw bytes stand in ``value_base64`` beside a null
+``value``, moments are ISO 8601 in UTC.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from statehouse_sdk.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from statehouse_sdk.values import StateValue
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+At = int | datetime
+"""A point in history: a commit_ts, or an aware datetime; both inclusive."""
+
+
+def datetime_of_us(time_us: int) -> datetime:
+    """The aware UTC datetime of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=time_us)
+
+
+def us_of_datetime(moment: datetime) -> int:
+    """Microseconds since 1970, exactly; InvalidRequestError for a naive datetime."""
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise InvalidRequestError(
+            f"{moment!r} has no time zone, so it names no moment; use datetime.now(timezone.utc)"
+            " or .astimezone()"
+        )
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def value_to_dict(value: StateValue) -> dict[str, Any]:
+    """``{"value": ...}`` as JSON can hold it."""
+    if isinstance(value, bytes):
+        return {"value": None, "value_base64": base64.b64encode(value).decode("ascii")}
+    return {"value": value}
+
+
+@dataclass(frozen=True, slots=True)
+class StateResult:
+    """One version of one key, or the fact that there is none.
+
+    Never written: version 0, exists False. Deleted: the tombstone's version, exists False. Written
+    earlier in the same, uncommitted transaction: version 0, exists True.
+    """
+
+    value: StateValue
+    version: int
+    commit_ts: int
+    exists: bool
+    key: str = ""
+    committed_at: datetime | None = None
+    """When this version was committed; None if there is none."""
+    served_at: int = 0
+    """The commit_ts at which the answer was true."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """key, version, commit_ts, committed_at, exists, value."""
+        return {
+            "key": self.key,
+            "version": self.version,
+            "commit_ts": self.commit_ts,
+            "committed_at": self.committed_at.isoformat() if self.committed_at else None,
+            "exists": self.exists,
+            **value_to_dict(self.value),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All live keys of one agent at one commit_ts, in bytewise order of the keys."""
+
+    namespace: str
+    agent_id: str
+    commit_ts: int
+    records: Mapping[str, StateResult]
+
+    def to_dict(self) -> dict[str, Any]:
+        """namespace, agent_id, commit_ts, records by key."""
+        return {
+            "namespace": self.namespace,
+            "agent_id": self.agent_id,
+            "commit_ts": self.commit_ts,
+            "records": {key: record.to_dict() for key, record in self.records.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Who made a transaction, why, and which earlier commits led to it."""
+
+    actor: str = ""
+    reason: str = ""
+    run_id: str = ""
+    tool_call_id: str = ""
+    caused_by: tuple[int, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Only what was given."""
+        facts = {
+            "actor": self.actor,
+            "reason": self.reason,
+            "run_id": self.run_id,
+            "tool_call_id": self.tool_call_id,
+            "caused_by": list(self.caused_by),
+            "extra": dict(self.extra),
+        }
+        return {name: fact for name, fact in facts.items() if fact}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One write or delete of a replayed event. A delete has value None, and so may a write."""
+
+    key: str
+    value: StateValue
+    version: int
+    deleted: bool = False
+    namespace: str = "default"
+    agent_id: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """key, value, version, deleted."""
+        return {
+            "key": self.key,
+            **value_to_dict(self.value),
+            "version": self.version,
+            "deleted": self.deleted,
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ReplayEvent:
+    """One committed transaction, with the operations of the replayed scope only.
+
+    namespace and agent_id are those of the replay; empty when it was wider than one agent, and each
+    operation then tells its own. Printing an event gives its readable lines.
+    """
+
+    txn_id: str
+    commit_ts: int
+    operations: list[Operation]
+    namespace: str = "default"
+    agent_id: str = ""
+    committed_at: datetime | None = None
+    metadata: Metadata = Metadata()
+    hash: bytes = b""
+    """SHA-256 that chains all events up to this one."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """txn_id, commit_ts, committed_at, namespace, agent_id, metadata, hash, operations."""
+        return {
+            "txn_id": self.txn_id,
+            "commit_ts": self.commit_ts,
+            "committed_at": self.committed_at.isoformat() if self.committed_at else None,
+            "namespace": self.namespace,
+            "agent_id": self.agent_id,
+            "metadata": self.metadata.to_dict(),
+            "hash": self.hash.hex(),
+            "operations": [self._operation_to_dict(operation) for operation in self.operations],
+        }
+
+    def _operation_to_dict(self, operation: Operation) -> dict[str, Any]:
+        if self.agent_id:
+            return operation.to_dict()
+        scope = {"namespace": operation.namespace, "agent_id": operation.agent_id}
+        return scope | operation.to_dict()
+
+    def __repr__(self) -> str:
+        from statehouse_sdk.formatting import format_event_pretty
+
+        return "\n".join(format_event_pretty(self)) or f"<event {self.txn_id}: no operations>"

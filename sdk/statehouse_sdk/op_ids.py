@@ -1,0 +1,106 @@
+"""Owns the op ids of one client: who it is, which sequences are open, what it will never ask again.
+
+An op id stays open until its outcome is known to the program (or the program dropped the
+transaction). `acknowledged_through` is the last sequence below the lowest open one: the cluster may
+forget the receipts up to there. When the cluster has forgotten the client itself, `renew` starts a
+new identity. Thread-safe; knows nothing of the wire.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+CLIENT_ID_BYTES: Final = 16
+
+
+class Identity:
+    """One client id and its sequences. Its owner, `OpIds`, guards it."""
+
+    def __init__(self, born_at: int) -> None:
+        self.client_id = secrets.token_bytes(CLIENT_ID_BYTES)
+        self.born_at = born_at
+        self._last = 0
+        self._acknowledged = 0
+        self._closed: set[int] = set()
+
+    @property
+    def acknowledged_through(self) -> int:
+        return self._acknowledged
+
+    def open(self) -> int:
+        self._last += 1
+        return self._last
+
+    def close(self, sequence: int) -> None:
+        if sequence <= self._acknowledged:
+            return
+        self._closed.add(sequence)
+        while self._acknowledged + 1 in self._closed:
+            self._acknowledged += 1
+            self._closed.remove(self._acknowledged)
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One op id, open until it is closed."""
+
+    identity: Identity
+    sequence: int
+
+
+class OpIds:
+    """Hands out op ids. `born_at`, a commit_ts the cluster had reached, is told to `begin`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._identity: Identity | None = None
+        self._dropped: deque[Op] = deque()
+
+    @property
+    def needs_birth(self) -> bool:
+        """Whether `begin` must be called before `open`."""
+        return self._identity is None
+
+    def begin(self, born_at: int) -> None:
+        """Makes an identity; without effect when another thread was faster."""
+        with self._lock:
+            if self._identity is None:
+                self._identity = Identity(born_at)
+
+    def open(self) -> Op | None:
+        """A new op id; None when there is no identity: call `begin` first."""
+        with self._lock:
+            self._close_dropped()
+            if self._identity is None:
+                return None
+            return Op(self._identity, self._identity.open())
+
+    def acknowledged_through(self, op: Op) -> int:
+        """What may be forgotten as this op is sent; always below its own sequence."""
+        with self._lock:
+            self._close_dropped()
+            return op.identity.acknowledged_through
+
+    def close(self, op: Op) -> None:
+        """The outcome is known; nobody will ask about this op id again."""
+        with self._lock:
+            op.identity.close(op.sequence)
+
+    def drop(self, op: Op) -> None:
+        """As `close`, from a finalizer: these run at any point, so they must not take a lock."""
+        self._dropped.append(op)
+
+    def renew(self, forgotten: Identity) -> None:
+        """The cluster has forgotten this identity; the next `open` needs a new one."""
+        with self._lock:
+            if self._identity is forgotten:
+                self._identity = None
+
+    def _close_dropped(self) -> None:
+        while self._dropped:
+            op = self._dropped.popleft()
+            op.identity.close(op.sequence)

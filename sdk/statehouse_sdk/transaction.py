@@ -1,0 +1,324 @@
+"""Owns what a user holds between begin and commit: buffered operations, what was read, the end.
+
+Nothing is sent before commit but reads. What was read is checked at commit, so a transaction is
+serializable: it commits as if it had run alone at its commit_ts, or raises ConflictError. One
+transaction belongs to one thread and one process at a time; a client may have many.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Self
+
+from statehouse_proto.v2 import common_pb2 as common
+from statehouse_proto.v2 import state_pb2 as state
+
+from statehouse_sdk import convert
+from statehouse_sdk.commits import PendingCommit
+from statehouse_sdk.errors import (
+    InvalidRequestError,
+    OutcomeUnknownError,
+    StatehouseError,
+    TooLargeError,
+    TransactionAbortedError,
+    TransactionError,
+    TransactionExpiredError,
+    TransactionFinishedError,
+    UnavailableError,
+)
+from statehouse_sdk.limits import (
+    TRANSACTION_BYTES_MAX,
+    TRANSACTION_OPERATIONS_MAX,
+    TRANSACTION_PRECONDITIONS_MAX,
+)
+from statehouse_sdk.models import Metadata, StateResult
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from statehouse_sdk.client import Statehouse
+
+Place = tuple[str, str, str]
+
+
+class _State(Enum):
+    OPEN = "open"
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    EXPIRED = "expired"
+
+
+class Transaction:
+    """Writes, deletes, reads and preconditions that commit together or not at all.
+
+    Made by `Statehouse.begin_transaction`. As a context manager it commits at a clean end and
+    aborts, without hiding it, on an exception. Afterwards `commit_ts` and `versions` tell what was
+    committed.
+    """
+
+    def __init__(
+        self, client: Statehouse, namespace: str, timeout_s: float | None, metadata: Metadata
+    ) -> None:
+        self.txn_id = str(uuid.uuid4())
+        """Shown in replays."""
+        self.commit_ts: int | None = None
+        """The logical time of the commit; None until then."""
+        self.committed_at_us: int | None = None
+        """The wall clock of the commit, microseconds since 1970 UTC; None until then."""
+        self.versions: list[int] = []
+        """The version each operation made, in order; empty until the commit."""
+        self.namespace = namespace
+        self._client = client
+        self._pid = os.getpid()
+        self._expires_s = None if timeout_s is None else time.monotonic() + timeout_s
+        self._state = _State.OPEN
+        self._request = state.CommitRequest(
+            txn_id=self.txn_id, metadata=convert.metadata_message(metadata)
+        )
+        self._written: dict[Place, common.Value | None] = {}
+        self._read: dict[Place, StateResult] = {}
+        self._pending: PendingCommit | None = None
+
+    def write(
+        self,
+        agent_id: str,
+        key: str,
+        value: Any,
+        *,
+        if_version: int | None = None,
+        if_absent: bool = False,
+        if_unchanged_since: int | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Writes a value; it is encoded now, so changing the object later changes nothing.
+
+        The ``if_`` conditions speak of the key as it is before this transaction: see `require`.
+        Raises InvalidValueError, TooLargeError; the transaction stays usable.
+        """
+        self._check_usable()
+        place = self._place(agent_id, key, namespace)
+        self._buffer(place, convert.value_message(value), if_version, if_absent, if_unchanged_since)
+
+    def delete(
+        self,
+        agent_id: str,
+        key: str,
+        *,
+        if_version: int | None = None,
+        if_absent: bool = False,
+        if_unchanged_since: int | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Deletes a key: leaves a tombstone with a version of its own, even if it never existed."""
+        self._check_usable()
+        place = self._place(agent_id, key, namespace)
+        self._buffer(place, None, if_version, if_absent, if_unchanged_since)
+
+    def get(self, agent_id: str, key: str, *, namespace: str | None = None) -> StateResult:
+        """Reads a key: this transaction's own write, else what is committed.
+
+        What is read from the cluster is checked at commit, and a second read of the key returns the
+        first answer. An own write has version 0 and commit_ts 0, for it has none yet.
+        """
+        self._check_usable()
+        place = self._place(agent_id, key, namespace)
+        if place in self._written:
+            written = self._written[place]
+            if written is None:
+                return StateResult(None, 0, 0, False, key)
+            return StateResult(convert.value_of(written), 0, 0, True, key)
+        if place not in self._read:
+            result = self._client.get_state(place[1], key, place[0])
+            self._add_precondition(place, version=result.version)
+            self._read[place] = result
+        return self._read[place]
+
+    def require(
+        self,
+        agent_id: str,
+        key: str,
+        *,
+        version: int | None = None,
+        absent: bool = False,
+        unchanged_since: int | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Demands, of the key as it is before this transaction, one of:
+
+        its version (0: never written); that it holds no value (never written, or deleted); that no
+        commit after a commit_ts touched it. If it does not hold at commit, ConflictError tells.
+        """
+        self._check_usable()
+        place = self._place(agent_id, key, namespace)
+        if not self._demand(place, version, absent, unchanged_since):
+            raise InvalidRequestError("require() needs version, absent or unchanged_since")
+
+    def commit(self) -> int:
+        """Commits, and returns the commit_ts.
+
+        Raises ConflictError (nothing was written; begin anew), TransactionAbortedError (nothing was
+        written; `cause` tells why, and after an UnavailableError the same object may be committed
+        again), OutcomeUnknownError (commit the same object again to learn it).
+        """
+        if self._pending is None or not self._pending.uncertain:
+            self._check_usable()
+        else:
+            self._check_process()
+        if self._pending is None:
+            self._check_size()
+            self._pending = PendingCommit(self._client._session_here(), self._request, self)
+        try:
+            response = self._pending.send(self._client._deadline_s())
+        except TransactionError as error:
+            if not _may_be_sent_again(error):
+                self._end(_State.ABORTED)
+            raise
+        self.commit_ts = response.commit_ts
+        self.committed_at_us = response.committed_at_us
+        self.versions = list(response.versions)
+        self._end(_State.COMMITTED)
+        return response.commit_ts
+
+    def abort(self) -> None:
+        """Drops everything; a second abort does nothing.
+
+        Raises TransactionFinishedError after a commit, OutcomeUnknownError when a commit was sent
+        whose outcome is unknown: that cannot be taken back.
+        """
+        if self._state is _State.COMMITTED:
+            raise TransactionFinishedError(
+                f"transaction {self.txn_id} is committed and cannot be aborted"
+            )
+        if self._pending is not None and self._pending.uncertain:
+            raise OutcomeUnknownError(
+                f"transaction {self.txn_id} was sent and may be committed; call commit() again to"
+                " learn it"
+            )
+        if self._state is _State.OPEN:
+            self._end(_State.ABORTED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._state is _State.COMMITTED or self._state is _State.ABORTED:
+            return
+        if error is None:
+            self.commit()
+        elif self._pending is None or not self._pending.uncertain:
+            self._end(_State.ABORTED)
+
+    def __repr__(self) -> str:
+        count = len(self._request.operations)
+        return f"<Transaction {self.txn_id}: {self._state.value}, {count} operations>"
+
+    def _place(self, agent_id: str, key: str, namespace: str | None) -> Place:
+        return (
+            convert.checked_name(namespace or self.namespace, "namespace"),
+            convert.checked_name(agent_id, "agent_id"),
+            convert.checked_name(key, "key"),
+        )
+
+    def _buffer(
+        self,
+        place: Place,
+        value: common.Value | None,
+        if_version: int | None,
+        if_absent: bool,
+        if_unchanged_since: int | None,
+    ) -> None:
+        if len(self._request.operations) >= TRANSACTION_OPERATIONS_MAX:
+            raise _too_many("operations", TRANSACTION_OPERATIONS_MAX)
+        self._demand(place, if_version, if_absent, if_unchanged_since)
+        namespace, agent_id, key = place
+        self._request.operations.append(
+            state.Operation(namespace=namespace, agent_id=agent_id, key=key, value=value)
+        )
+        self._written[place] = value
+
+    def _demand(
+        self, place: Place, version: int | None, absent: bool, unchanged_since: int | None
+    ) -> bool:
+        """Records the demands that are made; False if none is."""
+        if version is not None:
+            self._add_precondition(place, version=convert.checked_number(version, "version"))
+        if absent:
+            self._add_precondition(place, absent=True)
+        if unchanged_since is not None:
+            since = convert.checked_number(unchanged_since, "unchanged_since")
+            self._add_precondition(place, unchanged_since=since)
+        return version is not None or absent or unchanged_since is not None
+
+    def _add_precondition(self, place: Place, **expected: Any) -> None:
+        if len(self._request.preconditions) >= TRANSACTION_PRECONDITIONS_MAX:
+            raise _too_many("preconditions", TRANSACTION_PRECONDITIONS_MAX)
+        namespace, agent_id, key = place
+        self._request.preconditions.append(
+            state.Precondition(namespace=namespace, agent_id=agent_id, key=key, **expected)
+        )
+
+    def _check_usable(self) -> None:
+        self._check_process()
+        if self._state in (_State.COMMITTED, _State.ABORTED):
+            raise TransactionFinishedError(
+                f"transaction {self.txn_id} is already {self._state.value}; begin a new one"
+            )
+        if self._pending is not None and self._pending.uncertain:
+            raise OutcomeUnknownError(
+                f"transaction {self.txn_id} was sent and may be committed; only commit() can follow"
+            )
+        expired = self._expires_s is not None and time.monotonic() >= self._expires_s
+        if expired or self._state is _State.EXPIRED:
+            self._end(_State.EXPIRED)
+            raise TransactionExpiredError(
+                f"transaction {self.txn_id} expired before its commit; nothing was written, begin a"
+                " new one"
+            )
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise TransactionError(
+                f"transaction {self.txn_id} was begun by process {self._pid} and cannot be used"
+                " after a fork; begin one in this process"
+            )
+
+    def _check_size(self) -> None:
+        size = self._request.ByteSize()
+        if size > TRANSACTION_BYTES_MAX:
+            cause = TooLargeError(
+                f"the transaction takes {size} bytes, and transaction_bytes_max is"
+                f" {TRANSACTION_BYTES_MAX}; commit it in parts",
+                "transaction_bytes_max",
+                TRANSACTION_BYTES_MAX,
+                size,
+            )
+            raise TransactionAbortedError(f"nothing was committed: {cause}", cause)
+
+    def _end(self, state: _State) -> None:
+        self._state = state
+        if self._pending is not None:
+            self._pending.finish()
+
+
+def _may_be_sent_again(error: StatehouseError) -> bool:
+    if isinstance(error, TransactionAbortedError):
+        return isinstance(error.cause, UnavailableError)
+    return isinstance(error, OutcomeUnknownError)
+
+
+def _too_many(what: str, maximum: int) -> TooLargeError:
+    return TooLargeError(
+        f"one transaction holds at most {maximum} {what} (transaction_{what}_max); commit it in"
+        " parts",
+        f"transaction_{what}_max",
+        maximum,
+        maximum + 1,
+    )

@@ -1,0 +1,182 @@
+"""Owns the channels: one a node, opened when first needed; one attempt of one call goes through it.
+
+It never retries (session.py drives that) and says of every failure what it proves. The one thing it
+adds to gRPC: before a call is sent, the connection stands. So "no connection" surely means "not
+sent", and a commit that never left is not reported as unknown.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from statehouse_sdk import faults
+from statehouse_sdk.errors import StatehouseError
+from statehouse_sdk.limits import MESSAGE_BYTES_MAX
+from statehouse_sdk.stall_watch import StallWatch, Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from statehouse_proto.services import Method
+
+OPTIONS: Final = (
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", 2 * MESSAGE_BYTES_MAX),
+    # A dead peer is noticed on an idle stream within about 15 s; calls have deadlines of their own.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Reconnecting is quick: endpoints.py already spreads and spaces the attempts.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Retries are ours alone, for only we know what may be repeated.
+    ("grpc.enable_retries", 0),
+    # Two clients of one process share nothing, and a forked child shares nothing with its parent.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A node is reached directly, whatever proxy the environment names for the web.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class _Link:
+    """The channel to one node, and whether its connection is known to stand."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.channel = grpc.insecure_channel(address, options=OPTIONS)
+        self.stands = False
+        self._callables: dict[str, Any] = {}
+
+    def callable_of(self, method: Method) -> Any:
+        bound = self._callables.get(method.path)
+        if bound is None:
+            make = (
+                self.channel.unary_stream if method.server_streaming else self.channel.unary_unary
+            )
+            bound = make(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            self._callables[method.path] = bound
+        return bound
+
+    def connect(self, timeout_s: float) -> None:
+        """Returns when the connection stands; raises CallFailed when it does not come about."""
+        if self.stands:
+            return
+        done = threading.Event()
+        ready = False
+
+        def on_state(state: grpc.ChannelConnectivity) -> None:
+            nonlocal ready
+            if state is grpc.ChannelConnectivity.READY:
+                ready = True
+            if ready or state in (
+                grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+                grpc.ChannelConnectivity.SHUTDOWN,
+            ):
+                done.set()
+
+        self.channel.subscribe(on_state, try_to_connect=True)
+        try:
+            done.wait(timeout_s)
+        finally:
+            self.channel.unsubscribe(on_state)
+        if not ready:
+            raise faults.not_connected(self.address)
+        self.stands = True
+
+
+class Transport:
+    """All channels of one client in one process; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._links: dict[str, _Link] = {}
+        self._watch = StallWatch()
+        self._closed = False
+
+    def call(self, address: str, method: Method, request: Any, timeout_s: float) -> Any:
+        """One attempt of a unary call; raises faults.CallFailed."""
+        link = self._link(address)
+        deadline_s = time.monotonic() + timeout_s
+        link.connect(timeout_s)
+        remaining_s = max(deadline_s - time.monotonic(), 0.001)
+        try:
+            return link.callable_of(method)(request, timeout=remaining_s)
+        except grpc.RpcError as error:
+            raise self._failure(link, error) from None
+        except ValueError as error:
+            raise self._closed_while_used(error) from None
+
+    def stream(
+        self, address: str, method: Method, request: Any, connect_s: float, quiet_s: float | None
+    ) -> Iterator[Any]:
+        """One attempt of a streamed call; broken off when the node is quiet for `quiet_s`."""
+        link = self._link(address)
+        link.connect(connect_s)
+        try:
+            call = link.callable_of(method)(request)
+        except ValueError as error:
+            raise self._closed_while_used(error) from None
+        watched = self._watch.add(call.cancel, quiet_s)
+        try:
+            while True:
+                try:
+                    with watched:
+                        message = next(call)
+                except StopIteration:
+                    return
+                except grpc.RpcError as error:
+                    raise self._stream_failure(link, watched, error) from None
+                yield message
+        finally:
+            self._watch.remove(watched)
+            call.cancel()
+
+    def close(self) -> None:
+        """Closes every channel; calls under way fail, later ones are refused."""
+        with self._lock:
+            self._closed = True
+            links = list(self._links.values())
+            self._links.clear()
+        self._watch.close()
+        for link in links:
+            link.channel.close()
+
+    def _link(self, address: str) -> _Link:
+        with self._lock:
+            if self._closed:
+                raise _client_closed()
+            link = self._links.get(address)
+            if link is None:
+                link = self._links[address] = _Link(address)
+            return link
+
+    def _failure(self, link: _Link, error: grpc.RpcError) -> Exception:
+        if self._closed:
+            return _client_closed()
+        failure = faults.failure_of(error, link.address)
+        if failure.broken:
+            link.stands = False
+        return failure
+
+    def _stream_failure(self, link: _Link, watched: Watched, error: grpc.RpcError) -> Exception:
+        if watched.broken_off and not self._closed:
+            return faults.stalled(link.address)
+        return self._failure(link, error)
+
+    def _closed_while_used(self, error: ValueError) -> Exception:
+        # gRPC refuses calls on a closed channel with a bare ValueError.
+        return _client_closed() if self._closed else error
+
+
+def _client_closed() -> StatehouseError:
+    return StatehouseError("this client is closed; make a new Statehouse()")
