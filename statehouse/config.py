@@ -19,7 +19,7 @@ from typing import Any
 from statehouse import addresses
 from statehouse.logs import FORMATS, LEVELS
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _OFF = frozenset({"0", "false", "no", "off"})
 _ON = frozenset({"1", "true", "yes", "on"})
 
@@ -198,7 +198,7 @@ def _name(raw: object) -> str:
     text = _text(raw)
     if not _NAME.fullmatch(text):
         raise ValueError(
-            f"{text!r} is no node name; use up to 64 letters, digits, dots, dashes, underscores"
+            f"{text!r} is no node name; use up to 63 letters, digits, dots, dashes, underscores"
         )
     return text
 

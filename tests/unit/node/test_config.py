@@ -76,7 +76,7 @@ def test_a_member_listens_for_its_peers_where_the_list_says():
     [
         ({"name": "no spaces"}, "name"),
         ({"name": ""}, "name"),
-        ({"name": "x" * 65}, "name"),
+        ({"name": "x" * 64}, "name"),
         ({"listen": "nowhere"}, "listen"),
         ({"listen": "0.0.0.0:50051"}, "listen"),
         ({"listen": "example.org:50051"}, "listen"),

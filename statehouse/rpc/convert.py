@@ -1,0 +1,214 @@
+"""Owns the translation between statehouse.v2 messages and the core's words. Pure.
+
+What it returns has the right shape only; core/validation.py judges sizes, names and numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from statehouse_proto.v2 import cluster_pb2, common_pb2, state_pb2
+
+from statehouse.core.errors import Failure, Reason
+from statehouse.core.model import (
+    Committed,
+    Event,
+    EventOperation,
+    Expectation,
+    Kind,
+    Metadata,
+    Operation,
+    Precondition,
+    Record,
+    Transaction,
+)
+
+if TYPE_CHECKING:
+    from statehouse.node_status import AddStep, MemberFacts, NodeStatus
+
+
+def transaction_from_wire(request: state_pb2.CommitRequest) -> Transaction:
+    """The transaction a client asks to commit."""
+    op_id = request.op_id
+    return Transaction(
+        client_id=op_id.client_id,
+        sequence=op_id.sequence,
+        txn_id=request.txn_id or f"{op_id.client_id.hex()}-{op_id.sequence}",
+        operations=tuple(
+            [_operation(index, told) for index, told in enumerate(request.operations)]
+        ),
+        preconditions=tuple(
+            [_precondition(index, told) for index, told in enumerate(request.preconditions)]
+        ),
+        metadata=_metadata(request.metadata) if request.HasField("metadata") else Metadata(),
+    )
+
+
+def _operation(index: int, told: state_pb2.Operation) -> Operation:
+    if not told.HasField("value"):
+        return Operation(told.namespace, told.agent_id, told.key, Kind.TOMBSTONE, b"")
+    value = told.value
+    which = value.WhichOneof("kind")
+    if which == "json":
+        return Operation(told.namespace, told.agent_id, told.key, Kind.JSON, value.json)
+    if which == "raw":
+        return Operation(told.namespace, told.agent_id, told.key, Kind.BYTES, value.raw)
+    raise Failure(
+        Reason.INVALID_ARGUMENT,
+        f"operations[{index}].value holds neither json nor raw; for a delete leave value out",
+    )
+
+
+def _precondition(index: int, told: state_pb2.Precondition) -> Precondition:
+    which = told.WhichOneof("expected")
+    if which == "version":
+        expectation, number = Expectation.VERSION, told.version
+    elif which == "unchanged_since":
+        expectation, number = Expectation.UNCHANGED_SINCE, told.unchanged_since
+    elif which == "absent" and told.absent:
+        expectation, number = Expectation.ABSENT, 0
+    else:
+        raise Failure(
+            Reason.INVALID_ARGUMENT,
+            f"preconditions[{index}] expects nothing; "
+            "set version, absent (to true) or unchanged_since",
+        )
+    return Precondition(told.namespace, told.agent_id, told.key, expectation.value, number)
+
+
+def _metadata(told: state_pb2.Metadata) -> Metadata:
+    return Metadata(
+        actor=told.actor,
+        reason=told.reason,
+        run_id=told.run_id,
+        tool_call_id=told.tool_call_id,
+        caused_by=tuple(told.caused_by),
+        extra=tuple(sorted(told.extra.items())),
+    )
+
+
+def committed_to_wire(answer: Committed) -> state_pb2.CommitResponse:
+    return state_pb2.CommitResponse(
+        commit_ts=answer.commit_ts,
+        committed_at_us=answer.committed_at_us,
+        versions=answer.versions,
+    )
+
+
+def value_to_wire(kind: int, value: bytes) -> common_pb2.Value | None:
+    """None for a tombstone."""
+    if kind == Kind.JSON:
+        return common_pb2.Value(json=value)
+    if kind == Kind.BYTES:
+        return common_pb2.Value(raw=value)
+    return None
+
+
+def record_to_wire(key: str, record: Record | None) -> state_pb2.Record:
+    """A key never written (None) has version 0; a tombstone has a version and no value."""
+    if record is None:
+        return state_pb2.Record(key=key)
+    return state_pb2.Record(
+        key=record.key,
+        value=value_to_wire(record.kind, record.value),
+        version=record.version,
+        commit_ts=record.commit_ts,
+        committed_at_us=record.committed_at_us,
+        exists=record.kind != Kind.TOMBSTONE,
+    )
+
+
+def event_to_wire(event: Event) -> state_pb2.Event:
+    return state_pb2.Event(
+        commit_ts=event.commit_ts,
+        committed_at_us=event.committed_at_us,
+        txn_id=event.txn_id,
+        metadata=_metadata_to_wire(event.metadata),
+        operations=[_event_operation_to_wire(operation) for operation in event.operations],
+        hash=event.hash,
+    )
+
+
+def _event_operation_to_wire(operation: EventOperation) -> state_pb2.EventOperation:
+    return state_pb2.EventOperation(
+        namespace=operation.namespace,
+        agent_id=operation.agent_id,
+        key=operation.key,
+        version=operation.version,
+        value=value_to_wire(operation.kind, operation.value),
+    )
+
+
+def _metadata_to_wire(metadata: Metadata) -> state_pb2.Metadata | None:
+    if metadata == _NO_METADATA:
+        return None
+    return state_pb2.Metadata(
+        actor=metadata.actor,
+        reason=metadata.reason,
+        run_id=metadata.run_id,
+        tool_call_id=metadata.tool_call_id,
+        caused_by=metadata.caused_by,
+        extra=dict(metadata.extra),
+    )
+
+
+_NO_METADATA = Metadata()
+
+_ROLES = {
+    "leader": cluster_pb2.ROLE_LEADER,
+    "follower": cluster_pb2.ROLE_FOLLOWER,
+    "candidate": cluster_pb2.ROLE_CANDIDATE,
+    "joiner": cluster_pb2.ROLE_JOINER,
+    "removed": cluster_pb2.ROLE_REMOVED,
+}
+
+_PHASES = {
+    "snapshot": cluster_pb2.AddMemberResponse.PHASE_SNAPSHOT,
+    "catching up": cluster_pb2.AddMemberResponse.PHASE_CATCHING_UP,
+    "voting": cluster_pb2.AddMemberResponse.PHASE_VOTING,
+}
+
+
+def status_to_wire(status: NodeStatus, version: str, git_sha: str) -> cluster_pb2.StatusResponse:
+    return cluster_pb2.StatusResponse(
+        name=status.name,
+        node_uuid=status.node_uuid,
+        cluster_id=status.cluster_id,
+        role=_ROLES[status.role],
+        lifecycle=status.phase.value,
+        term=status.term,
+        leader_name="" if status.leader is None else status.leader.name,
+        leader_address="" if status.leader is None else status.leader.address,
+        members=[member_to_wire(member) for member in status.members],
+        log_first_index=status.log_first_index,
+        log_last_index=status.log_last_index,
+        commit_index=status.commit_index,
+        applied_index=status.applied_index,
+        commit_ts=status.commit_ts,
+        committed_at_us=status.committed_at_us,
+        chain_head=status.chain_head,
+        version=version,
+        git_sha=git_sha,
+    )
+
+
+def member_to_wire(member: MemberFacts) -> cluster_pb2.Member:
+    return cluster_pb2.Member(
+        name=member.name,
+        node_uuid=member.node_uuid,
+        peer_address=member.peer_address,
+        client_address=member.client_address,
+        voter=member.voter,
+        connected=member.connected,
+        match_index=member.match_index,
+    )
+
+
+def add_step_to_wire(step: AddStep) -> cluster_pb2.AddMemberResponse:
+    return cluster_pb2.AddMemberResponse(
+        phase=_PHASES[step.phase],
+        bytes_sent=step.bytes_sent,
+        bytes_total=step.bytes_total,
+        entries_behind=step.entries_behind,
+        member=member_to_wire(step.member),
+    )

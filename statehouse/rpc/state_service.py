@@ -1,0 +1,209 @@
+"""Owns statehouse.v2.StateService: each method from request to response, over the node's Protocol.
+
+Thin: convert, judge, ask the node, convert. Reads hold one pinned view; whatever is streamed comes
+from it, and every answer tells the commit_ts it speaks for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from statehouse_proto.v2 import common_pb2, state_pb2
+
+from statehouse.core import codec, limits, validation
+from statehouse.core.errors import Failure, LimitExceeded, Reason
+from statehouse.core.model import Submission
+from statehouse.rpc import chunks, convert, points
+from statehouse.rpc.replay import replay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from statehouse.core.model import AgentRow, Record
+    from statehouse.rpc.backend import Backend, View
+
+_MESSAGE_OVERHEAD_BYTES = 64 * 1024
+_STALE = common_pb2.CONSISTENCY_STALE
+_CONSISTENCIES = (common_pb2.CONSISTENCY_LINEARIZABLE, _STALE)
+
+
+class StateService:
+    """The native service for state; also the local side of the v1 gateway."""
+
+    def __init__(self, backend: Backend, now_us: points.NowUs) -> None:
+        self._backend = backend
+        self._now_us = now_us
+
+    async def commit(self, request: state_pb2.CommitRequest) -> state_pb2.CommitResponse:
+        return convert.committed_to_wire(await self._backend.commit(submission(request)))
+
+    async def get(self, request: state_pb2.GetRequest) -> state_pb2.GetResponse:
+        validation.check_names(request.namespace, request.agent_id, request.key)
+        if request.version and request.HasField("at"):
+            raise Failure(Reason.INVALID_ARGUMENT, "version and at exclude each other")
+        view = await self._backend.view(stale=_stale(request.consistency))
+        try:
+            record, served_at = self._record(view, request)
+        finally:
+            view.close()
+        return state_pb2.GetResponse(
+            record=convert.record_to_wire(request.key, record), served_at=served_at
+        )
+
+    def _record(self, view: View, request: state_pb2.GetRequest) -> tuple[Record | None, int]:
+        names = request.namespace, request.agent_id, request.key
+        if request.version:
+            return view.get_version(*names, request.version), view.commit_ts
+        if request.HasField("at"):
+            at = points.state_at(request.at, view, self._now_us)
+            return view.get(*names, at), at
+        return view.get(*names), view.commit_ts
+
+    async def get_many(self, request: state_pb2.GetManyRequest) -> state_pb2.GetManyResponse:
+        keys = request.keys
+        _check_count(len(keys))
+        for key in keys:
+            validation.check_names(request.namespace, request.agent_id, key)
+        view = await self._backend.view(stale=_stale(request.consistency))
+        try:
+            at = points.state_at(request.at, view, self._now_us) if request.HasField("at") else None
+            response = state_pb2.GetManyResponse(served_at=view.commit_ts if at is None else at)
+            size_bytes = 0
+            for key in keys:
+                record = view.get(request.namespace, request.agent_id, key, at)
+                size_bytes += len(key) * 4 + (0 if record is None else len(record.value))
+                _check_bytes(size_bytes)
+                response.records.append(convert.record_to_wire(key, record))
+        finally:
+            view.close()
+        return response
+
+    async def list_keys(
+        self, request: state_pb2.ListKeysRequest
+    ) -> AsyncGenerator[state_pb2.ListKeysResponse, None]:
+        validation.check_scope(request.namespace, request.agent_id, request.prefix)
+        view = await self._backend.view(stale=_stale(request.consistency))
+        try:
+            at, served_at = self._at(request, view)
+            empty = True
+            rows = view.keys(request.namespace, request.agent_id, request.prefix, at)
+            async for keys in chunks.chunked(rows, len):
+                empty = False
+                yield state_pb2.ListKeysResponse(keys=keys, served_at=served_at)
+            if empty:
+                yield state_pb2.ListKeysResponse(served_at=served_at)
+        finally:
+            view.close()
+
+    async def scan(
+        self, request: state_pb2.ScanRequest
+    ) -> AsyncGenerator[state_pb2.ScanResponse, None]:
+        validation.check_scope(request.namespace, request.agent_id, request.prefix)
+        view = await self._backend.view(stale=_stale(request.consistency))
+        try:
+            at, served_at = self._at(request, view)
+            empty = True
+            rows = view.scan(request.namespace, request.agent_id, request.prefix, at)
+            async for records in chunks.chunked(rows, _record_bytes):
+                empty = False
+                told = [convert.record_to_wire(record.key, record) for record in records]
+                yield state_pb2.ScanResponse(records=told, served_at=served_at)
+            if empty:
+                yield state_pb2.ScanResponse(served_at=served_at)
+        finally:
+            view.close()
+
+    def _at(
+        self, request: state_pb2.ListKeysRequest | state_pb2.ScanRequest, view: View
+    ) -> tuple[int | None, int]:
+        """The asked commit_ts, None for the view's own, and the one the answer speaks for."""
+        if not request.HasField("at"):
+            return None, view.commit_ts
+        at = points.state_at(request.at, view, self._now_us)
+        return at, at
+
+    async def list_agents(
+        self, request: state_pb2.ListAgentsRequest
+    ) -> AsyncGenerator[state_pb2.ListAgentsResponse, None]:
+        validation.check_namespace(request.namespace)
+        view = await self._backend.view(stale=_stale(request.consistency))
+        try:
+            empty = True
+            async for rows in chunks.chunked(view.agents(request.namespace), _agent_bytes):
+                empty = False
+                agents = [
+                    state_pb2.Agent(agent_id=row.agent_id, first_commit_ts=row.first_commit_ts)
+                    for row in rows
+                ]
+                yield state_pb2.ListAgentsResponse(agents=agents, served_at=view.commit_ts)
+            if empty:
+                yield state_pb2.ListAgentsResponse(served_at=view.commit_ts)
+        finally:
+            view.close()
+
+    async def list_namespaces(
+        self, request: state_pb2.ListNamespacesRequest
+    ) -> AsyncGenerator[state_pb2.ListNamespacesResponse, None]:
+        view = await self._backend.view(stale=_stale(request.consistency))
+        try:
+            empty = True
+            async for names in chunks.chunked(view.namespaces(), len):
+                empty = False
+                yield state_pb2.ListNamespacesResponse(namespaces=names, served_at=view.commit_ts)
+            if empty:
+                yield state_pb2.ListNamespacesResponse(served_at=view.commit_ts)
+        finally:
+            view.close()
+
+    def replay(
+        self, request: state_pb2.ReplayRequest
+    ) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
+        return replay(self._backend, request, stale=_stale(request.consistency))
+
+
+def submission(request: state_pb2.CommitRequest) -> Submission:
+    """What is proposed for a commit; refuses what may not enter the log."""
+    transaction = convert.transaction_from_wire(request)
+    validation.check_transaction(transaction)
+    encoded = codec.encode_transaction(transaction)
+    return Submission(
+        born_at=request.op_id.born_at,
+        acknowledged_through=request.op_id.acknowledged_through,
+        transaction=encoded,
+    )
+
+
+def _stale(consistency: int) -> bool:
+    if consistency not in _CONSISTENCIES:
+        raise Failure(
+            Reason.INVALID_ARGUMENT,
+            f"consistency {consistency} is none this node knows; use linearizable or stale",
+        )
+    return consistency == _STALE
+
+
+def _check_count(keys: int) -> None:
+    if keys > limits.GET_MANY_KEYS_MAX:
+        raise Failure(
+            Reason.TOO_LARGE,
+            f"{keys} keys in one read; at most {limits.GET_MANY_KEYS_MAX}: split it",
+            limit=LimitExceeded("get_many_keys_max", limits.GET_MANY_KEYS_MAX, keys),
+        )
+
+
+def _check_bytes(size_bytes: int) -> None:
+    most = limits.MESSAGE_BYTES_MAX - _MESSAGE_OVERHEAD_BYTES
+    if size_bytes > most:
+        raise Failure(
+            Reason.TOO_LARGE,
+            f"the records asked for exceed {most} bytes together; ask for fewer keys at once",
+            limit=LimitExceeded("message_bytes_max", limits.MESSAGE_BYTES_MAX, size_bytes),
+        )
+
+
+def _record_bytes(record: Record) -> int:
+    return len(record.key) + len(record.value)
+
+
+def _agent_bytes(row: AgentRow) -> int:
+    return len(row.agent_id)
