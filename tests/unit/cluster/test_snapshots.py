@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 import socket
 import threading
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-
 from statehouse_cluster.hello import Hello
 from statehouse_cluster.interfaces import Offer, Position
 from statehouse_cluster.snapshots import Fetched, SnapshotDesk, SnapshotError
+
 from tests.helpers.waiting import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HELLO = Hello("snapshot", "n2", "uuid-2", "cluster", "", "")
 
@@ -64,25 +67,27 @@ class Leader:
 def _cut_after(source: socket.socket, count: int) -> socket.socket:
     """A connection that relays `count` bytes to the follower, then breaks."""
     near, far = socket.socketpair()
+    threads = []
 
     def down() -> None:
         left = count
         while left and (data := source.recv(min(left, 65536))):
             near.sendall(data)
             left -= len(data)
-        # Not close: another thread is still reading from it.
+        # Not close: another thread is still reading.
         near.shutdown(socket.SHUT_RDWR)
         source.shutdown(socket.SHUT_RDWR)
 
     def up() -> None:
-        try:
-            while data := near.recv(65536):
-                source.sendall(data)
-        except OSError:
-            return
+        while data := near.recv(65536):
+            source.sendall(data)
+        threads[0].join()
+        near.close()
+        source.close()
 
-    for relay in (down, up):
-        threading.Thread(target=relay, daemon=True).start()
+    threads += [threading.Thread(target=relay, daemon=True) for relay in (down, up)]
+    for thread in threads:
+        thread.start()
     return far
 
 
