@@ -195,7 +195,7 @@ class Ban:
 
 
 # Where settings are read, and where the wall clock that is handed to others comes from.
-SETTINGS_EDGE = ("statehouse/daemon.py", "statehouse/config.py", "sdk/statehouse_sdk/config.py")
+SETTINGS_EDGE = ("statehouse/daemon.py", "sdk/statehouse_sdk/client.py")
 CLOCK_EDGE = ("statehouse/node.py", "statehouse/rpc/server.py")
 
 BANS = (
@@ -351,12 +351,16 @@ def _named(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def dead_modules(files: list[Source], entry_points: set[str]) -> list[str]:
-    """Modules that nothing imports and no entry point names."""
+    """Modules that nothing imports, no entry point names and no text names to import it late."""
     modules = {_module_name(source.path) for source in files if not source.path.endswith("__.py")}
     used = set(entry_points)
     for source in files:
         for _, name in imports(source):
             used |= {name, name.rpartition(".")[0]}
+        package = _module_name(source.path).rpartition(".")[0]
+        for node in source.nodes:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                used |= {node.value, f"{package}.{node.value}"}
     return sorted(modules - used)
 
 
