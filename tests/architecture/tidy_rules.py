@@ -351,7 +351,8 @@ def _named(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def dead_modules(files: list[Source], entry_points: set[str]) -> list[str]:
-    """Modules that nothing imports, no entry point names and no text names to import it late."""
+    """Modules that nothing imports, no entry point names and no text (`module:attribute`) names to
+    import late."""
     modules = {_module_name(source.path) for source in files if not source.path.endswith("__.py")}
     used = set(entry_points)
     for source in files:
@@ -360,7 +361,8 @@ def dead_modules(files: list[Source], entry_points: set[str]) -> list[str]:
         package = _module_name(source.path).rpartition(".")[0]
         for node in source.nodes:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                used |= {node.value, f"{package}.{node.value}"}
+                module = node.value.partition(":")[0]
+                used |= {module, f"{package}.{module}"}
     return sorted(modules - used)
 
 
