@@ -79,13 +79,14 @@ class Memory:
                 done: bool = _field(record.value, "done")
                 place = _result_key(identifier, len(steps) + 1, action)
                 steps.append(Step(action, _field(known[place].value, "result") if done else None))
-        answer = known.get(f"final/{identifier}")
+        final = known.get(f"final/{identifier}")
+        answer = _field(_field(final.value, "result"), "text") if final else None
         return Session(
             identifier,
             _field(asked, "question"),
             _field(asked, "folder"),
             steps,
-            answer and _field(_field(answer.value, "result"), "text"),
+            answer,
         )
 
     def decide(self, session: Session, number: int, action: Action) -> None:

@@ -6,16 +6,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from statehouse_sdk.cli import output
-from statehouse_sdk.cli.settings import Settings, open_client, output_option
+from statehouse_sdk.cli.settings import Settings, output_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from statehouse_sdk.client import Statehouse
     from statehouse_sdk.cluster_models import AddProgress, Member, NodeStatus
-
-# A member that hangs must not hold up what the others tell.
-MEMBER_TIMEOUT_S = 2.0
 
 
 @click.group()
@@ -31,7 +30,7 @@ def status(context: click.Context) -> None:
     settings: Settings = context.obj
     with settings.connect() as client:
         first = client.cluster_status()
-    nodes = {member.name: _ask(settings, member) for member in first.members}
+        nodes = {member.name: _ask(client, member) for member in first.members}
     nodes.setdefault(first.name, first)
     told = {node.leader_name for node in nodes.values() if node is not None}
     leaders = sorted(told - {""})
@@ -55,13 +54,11 @@ def status(context: click.Context) -> None:
         context.exit(1)
 
 
-def _ask(settings: Settings, member: Member) -> NodeStatus | None:
+def _ask(client: Statehouse, member: Member) -> NodeStatus | None:
     from statehouse_sdk.errors import StatehouseError
 
-    timeout_s = min(settings.timeout_s, MEMBER_TIMEOUT_S)
     try:
-        with open_client(member.client_address, settings.namespace, timeout_s) as client:
-            return client.cluster_status()
+        return client.cluster_status(member.client_address)
     except StatehouseError:
         return None
 
@@ -131,7 +128,7 @@ def remove(settings: Settings, name: str) -> None:
 def transfer(settings: Settings, name: str) -> None:
     """Hand the lead to NAME; without it, to the member that is furthest."""
     with settings.connect() as client:
-        leader = client.transfer_leadership(name)
+        leader = client.transfer_leadership(name or None)
     if settings.json:
         told: dict[str, Any] = {"leader_name": leader.name, "leader_address": leader.address}
         output.json_document(told | {"term": leader.term})

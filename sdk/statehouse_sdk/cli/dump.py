@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
 from statehouse_sdk.cli import output
-from statehouse_sdk.cli.settings import POINT, Settings, namespace_option
+from statehouse_sdk.cli.settings import Settings, namespace_option, point
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="json can be loaded again; text is for reading.",
 )
-@click.option("--at", type=POINT, help="As it was: a commit_ts, or a time in ISO 8601.")
+@click.option("--at", type=point, help="As it was: a commit_ts, or a time in ISO 8601.")
 @click.pass_obj
 def dump(
     settings: Settings, agent: str, target: Path | None, form: str, at: int | datetime | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from statehouse_sdk.cli import output
 from statehouse_sdk.cli.settings import Settings, output_option
 

@@ -12,6 +12,7 @@ import json
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
+
 from statehouse_sdk.cli import output
 from statehouse_sdk.cli.settings import Settings, namespace_option, output_option
 

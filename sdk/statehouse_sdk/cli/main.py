@@ -12,8 +12,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from statehouse_sdk.cli import settings
-from statehouse_sdk.cli.settings import Settings
+
+from statehouse_sdk import config
+from statehouse_sdk.cli.settings import OUTPUTS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,14 +86,14 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     "--url",
     "url",
     envvar=["STATEHOUSE_URL", "STATEHOUSE_ADDR"],
-    default=settings.DEFAULT_URL,
+    default=config.DEFAULT_URL,
     show_default=True,
     help="Nodes of the cluster, host:port, separated by commas [env: STATEHOUSE_URL].",
 )
 @click.option(
     "--namespace",
     envvar="STATEHOUSE_NAMESPACE",
-    default=settings.DEFAULT_NAMESPACE,
+    default=config.DEFAULT_NAMESPACE,
     show_default=True,
     help="Whose state [env: STATEHOUSE_NAMESPACE].",
 )
@@ -101,14 +102,14 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     "timeout_s",
     type=click.FloatRange(min=0, min_open=True),
     envvar="STATEHOUSE_TIMEOUT",
-    default=settings.DEFAULT_TIMEOUT_S,
+    default=config.DEFAULT_TIMEOUT_S,
     show_default=True,
     help="Seconds to wait for an answer, all attempts together [env: STATEHOUSE_TIMEOUT].",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(settings.OUTPUTS),
+    type=click.Choice(OUTPUTS),
     default="table",
     show_default=True,
     help="For people, or for programs: one JSON document, or JSON lines for events.",

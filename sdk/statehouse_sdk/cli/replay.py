@@ -7,8 +7,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
+
 from statehouse_sdk.cli import output
-from statehouse_sdk.cli.settings import POINT, Settings, namespace_option, output_option
+from statehouse_sdk.cli.settings import Settings, namespace_option, output_option, point
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,8 +26,8 @@ INSPECT_EVENTS_SHOWN = 5
 @click.argument("agent")
 @namespace_option
 @output_option
-@click.option("--start-ts", type=POINT, help="From this commit_ts or time on, itself included.")
-@click.option("--end-ts", type=POINT, help="Up to this commit_ts or time, itself included.")
+@click.option("--start-ts", type=point, help="From this commit_ts or time on, itself included.")
+@click.option("--end-ts", type=point, help="Up to this commit_ts or time, itself included.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),

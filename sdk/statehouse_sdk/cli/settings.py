@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from statehouse_sdk.config import DEFAULT_NAMESPACE, DEFAULT_TIMEOUT_S, DEFAULT_URL
+
 if TYPE_CHECKING:
     from statehouse_sdk.client import Statehouse
 
-DEFAULT_URL = "localhost:50051"
-DEFAULT_NAMESPACE = "default"
-DEFAULT_TIMEOUT_S = 30.0
 OUTPUTS = ("table", "json")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -80,26 +79,19 @@ def output_option(command: Command) -> Command:
     return option(command)
 
 
-class PointType(click.ParamType):
-    """A commit_ts, or a moment in ISO 8601 with its time zone."""
+def point(text: str) -> int | datetime:
+    """A commit_ts, or a moment in ISO 8601 with its time zone; click takes it as an option's type.
 
-    name = "point"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | datetime:
-        if isinstance(value, int | datetime):
-            return value
-        text = str(value)
-        if text.isascii() and text.isdigit():
-            return int(text)
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            self.fail(f"{text!r} is neither a commit_ts nor a time like 2031-05-01T12:00:00Z")
-        if moment.tzinfo is None:
-            self.fail(f"{text!r} has no time zone: end it with Z or an offset like +02:00")
-        return moment
-
-
-POINT = PointType()
+    BadParameter, told by click as wrong usage, for anything else.
+    """
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is neither a commit_ts nor a time like 2031-05-01T12:00:00Z"
+        ) from None
+    if moment.tzinfo is None:
+        raise click.BadParameter(f"{text!r} has no time zone: end it with Z or one like +02:00")
+    return moment

@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import click
+
 from statehouse_sdk.cli import output
-from statehouse_sdk.cli.settings import POINT, Settings, namespace_option, output_option
+from statehouse_sdk.cli.settings import Settings, namespace_option, output_option, point
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,7 +25,7 @@ EXIT_NOT_FOUND = 1
 @output_option
 @click.option("--json-output", is_flag=True, help="The same as -o json.")
 @click.option("--pretty", is_flag=True, help="When, and the value, on one line.")
-@click.option("--at", type=POINT, help="As it was: a commit_ts, or a time in ISO 8601.")
+@click.option("--at", type=point, help="As it was: a commit_ts, or a time in ISO 8601.")
 @click.option("--version", "number", type=click.IntRange(min=1), help="This version of the key.")
 @click.pass_context
 def get(
@@ -43,7 +44,7 @@ def get(
     with settings.connect() as client:
         result = client.get_state(agent, key, at=at, version=number)
     if json_output or settings.json:
-        output.json_document({**result.to_dict(), "key": key})
+        output.json_document(result.to_dict())
     elif result.exists and pretty:
         output.line(_one_line(key, result))
     elif result.exists:
@@ -83,7 +84,7 @@ def _missing(agent: str, key: str, result: StateResult) -> str:
 @namespace_option
 @output_option
 @click.option("--prefix", default="", help="Only keys that begin so.")
-@click.option("--at", type=POINT, help="As they were: a commit_ts, or a time in ISO 8601.")
+@click.option("--at", type=point, help="As they were: a commit_ts, or a time in ISO 8601.")
 @click.pass_obj
 def keys(settings: Settings, agent: str, prefix: str, at: int | datetime | None) -> None:
     """List the live keys of AGENT, in bytewise order."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
 from statehouse_sdk.cli import output
 from statehouse_sdk.cli.settings import Settings, namespace_option, output_option
 
@@ -60,7 +61,7 @@ def put(
     with settings.connect() as client:
         tx = client.begin_transaction(actor=ACTOR, reason=reason)
         tx.write(agent, key, stored, if_version=if_version, if_absent=if_absent)
-        tx.commit()
+        _commit(tx, agent, key)
     _tell(settings, tx, agent, key, "wrote")
 
 
@@ -81,8 +82,21 @@ def delete(settings: Settings, agent: str, key: str, if_version: int | None, rea
             tx.abort()
             raise click.ClickException(f"Key not found: agent {agent!r} has no {key!r} to delete")
         tx.delete(agent, key, if_version=if_version)
-        tx.commit()
+        _commit(tx, agent, key)
     _tell(settings, tx, agent, key, "deleted")
+
+
+def _commit(tx: Transaction, agent: str, key: str) -> None:
+    from statehouse_sdk.errors import OutcomeUnknownError
+
+    try:
+        tx.commit()
+    except OutcomeUnknownError:
+        # The SDK's advice, to commit the same object again, is of no use after the process ended.
+        raise click.ClickException(
+            f"no answer came in time, so the change may or may not have been made: "
+            f"look with `statehousectl get {agent} {key}` before trying again"
+        ) from None
 
 
 def _parsed(text: str, as_string: bool) -> Any:
