@@ -351,8 +351,7 @@ def _named(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def dead_modules(files: list[Source], entry_points: set[str]) -> list[str]:
-    """Modules that nothing imports, no entry point names and no text (`module:attribute`) names to
-    import late."""
+    """Modules that nothing imports, now or late by a `module:attribute` text or an entry point."""
     modules = {_module_name(source.path) for source in files if not source.path.endswith("__.py")}
     used = set(entry_points)
     for source in files:
