@@ -78,3 +78,9 @@ CALL_METADATA_BYTES_MAX: Final = 16 * 1024
 
 DISK_RESERVE_BYTES: Final = 64 * 1024 * 1024
 """Free bytes on the data disk below which a node refuses writes."""
+
+RECEIPT_GROUPS_EXPIRED_MAX: Final = 4
+"""Groups of receipts that may be dropped for their age while one group is applied."""
+
+RECEIPTS_ACKNOWLEDGED_MAX: Final = 256
+"""Receipts that may be dropped for one transaction's acknowledgement; the rest goes later."""

@@ -1,0 +1,281 @@
+"""Owns the bytes: of what travels in the log, and of what every row holds.
+
+All are MessagePack arrays of the structs' fields, in one canonical form. Bytes that outlive this
+program begin with a format number: the payload of a log entry (it governs all inside it) and the
+body of an event; the rows of a store are governed by the store's own (`STORE_FORMAT`). What comes
+from outside must be the canonical form of what it says; everything else is a CodecError, and no
+input raises anything else.
+"""
+
+from __future__ import annotations
+
+from struct import Struct as Packed
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from statehouse.core.digest import GENESIS, HASH_BYTES
+from statehouse.core.model import (
+    Committed,
+    Metadata,
+    Precondition,
+    Refused,
+    Submission,
+    Transaction,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from statehouse.core.model import Answer
+
+STORE_FORMAT: Final = 1
+_GROUP_FORMAT: Final = b"\x01"
+_EVENT_FORMAT: Final = b"\x01"
+
+
+class CodecError(Exception):
+    """These bytes are not what they should be; the text says which and why."""
+
+
+class Group(Struct, frozen=True, array_like=True, gc=False):
+    """One log entry: the leader's clock and the encoded submissions that share the entry."""
+
+    committed_at_us: int
+    submissions: tuple[bytes, ...]
+
+
+class EventOperationRow(Struct, frozen=True, array_like=True, gc=False):
+    """One operation of an event; its value lies in the record of this version."""
+
+    namespace: str
+    agent_id: str
+    key: str
+    version: int
+    kind: int
+    digest: bytes
+    """SHA-256 of the value."""
+
+
+class EventBody(Struct, frozen=True, array_like=True, gc=False):
+    """What the hash of an event covers, besides the previous hash."""
+
+    commit_ts: int
+    committed_at_us: int
+    txn_id: str
+    client_id: bytes
+    sequence: int
+    metadata: Metadata
+    preconditions: tuple[Precondition, ...]
+    operations: tuple[EventOperationRow, ...]
+
+
+class Head(Struct, frozen=True, array_like=True, gc=False):
+    """Where the history stands: what the next group builds on."""
+
+    commit_ts: int = 0
+    committed_at_us: int = 0
+    chain_hash: bytes = GENESIS
+    sessions_floor: int = 0
+    """A client without a session that was born before this commit_ts is refused."""
+    receipts_from: int = 0
+    """No log index below this one has a group of receipts."""
+
+
+class State(Struct, frozen=True, array_like=True, gc=False):
+    """The row that says what has been applied."""
+
+    index: int
+    term: int
+    head: Head
+
+
+class Latest(NamedTuple):
+    """The last version of a key."""
+
+    version: int
+    commit_ts: int
+    kind: int
+    committed_at_us: int
+
+
+class Receipt(Struct, frozen=True, array_like=True, gc=False):
+    """The first answer to an op id; just one of the two is there."""
+
+    fingerprint: bytes
+    committed: Committed | None
+    refused: Refused | None
+
+
+class ReceiptGroup(Struct, frozen=True, array_like=True, gc=False):
+    """The receipts made by one log entry."""
+
+    committed_at_us: int
+    commit_ts: int
+    """The last one when the entry had been applied."""
+    receipts: tuple[tuple[bytes, tuple[int, ...]], ...]
+    """Of each client, the sequences."""
+
+
+class Session(Struct, array_like=True, gc=False):
+    """What is remembered of a client; sessions.py says how it is used."""
+
+    acknowledged: int
+    """The client asked never to hear of sequences up to this one again."""
+    expired: int
+    """The highest sequence whose receipt was dropped for its age."""
+    highest: int
+    """The highest sequence that was ever answered."""
+    last_index: int
+    """The log index of the client's newest receipt."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_group = msgspec.msgpack.Decoder(Group).decode
+_decode_submission = msgspec.msgpack.Decoder(Submission).decode
+_decode_transaction = msgspec.msgpack.Decoder(Transaction).decode
+_decode_event = msgspec.msgpack.Decoder(EventBody).decode
+_decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
+_decode_receipt_group = msgspec.msgpack.Decoder(ReceiptGroup).decode
+_decode_session = msgspec.msgpack.Decoder(Session).decode
+_decode_state = msgspec.msgpack.Decoder(State).decode
+
+# What msgspec raises for malformed bytes, and what Python adds for text and nesting.
+_MALFORMED = (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError, ValueError)
+
+
+def _canonical(decode: Any, data: bytes, what: str) -> Any:
+    """Decodes bytes from outside; equal values must never come as unequal bytes."""
+    try:
+        value = decode(data)
+    except _MALFORMED as error:
+        raise CodecError(f"malformed {what}: {error}") from None
+    if _encode(value) != data:
+        raise CodecError(f"malformed {what}: not in canonical form")
+    return value
+
+
+def _stored(decode: Any, data: bytes, what: str) -> Any:
+    try:
+        return decode(data)
+    except _MALFORMED as error:
+        raise CodecError(f"malformed {what} row: {error}") from None
+
+
+def encode_transaction(transaction: Transaction) -> bytes:
+    """The bytes whose fingerprint tells a retry from another transaction."""
+    return _encode(transaction)
+
+
+def decode_transaction(data: bytes) -> Transaction:
+    transaction: Transaction = _canonical(_decode_transaction, data, "transaction")
+    return transaction
+
+
+def encode_submission(submission: Submission) -> bytes:
+    """The command a node proposes."""
+    return _encode(submission)
+
+
+def decode_submission(data: bytes) -> Submission:
+    submission: Submission = _canonical(_decode_submission, data, "submission")
+    return submission
+
+
+def encode_group(committed_at_us: int, submissions: Sequence[bytes]) -> bytes:
+    """The payload of one log entry, from encoded submissions."""
+    return _GROUP_FORMAT + _encode((committed_at_us, submissions))
+
+
+def decode_group(payload: bytes) -> Group:
+    if payload[:1] != _GROUP_FORMAT:
+        raise CodecError(
+            f"log entry of unknown format {payload[:1].hex() or 'none'}; "
+            "this program knows 01 only: run the version that wrote it"
+        )
+    group: Group = _canonical(_decode_group, payload[1:], "group")
+    if group.committed_at_us < 0:
+        raise CodecError(f"malformed group: committed_at is {group.committed_at_us}")
+    return group
+
+
+def encode_event_body(body: EventBody) -> bytes:
+    """The canonical bytes of an event."""
+    return _EVENT_FORMAT + _encode(body)
+
+
+def decode_event_row(row: bytes) -> tuple[bytes, EventBody]:
+    """Hash and body; a row is the hash, then the body's canonical bytes."""
+    if row[HASH_BYTES : HASH_BYTES + 1] != _EVENT_FORMAT:
+        raise CodecError("event row of unknown format; this program knows 01 only")
+    body: EventBody = _stored(_decode_event, row[HASH_BYTES + 1 :], "event")
+    return row[:HASH_BYTES], body
+
+
+_LATEST = Packed(">QQBQ")
+encode_latest = _LATEST.pack
+"""version, commit_ts, kind, committed_at_us -> row."""
+
+
+def decode_latest(row: bytes) -> Latest:
+    if len(row) != _LATEST.size:
+        raise CodecError(f"malformed latest row: {len(row)} bytes")
+    return Latest(*_LATEST.unpack(row))
+
+
+_RECORD = Packed(">BQ")
+RECORD_HEADER_BYTES: Final = _RECORD.size
+encode_record_header = _RECORD.pack
+"""kind, committed_at_us -> what comes before the value in a record row."""
+
+
+def decode_record_header(row: bytes) -> tuple[int, int]:
+    """kind and committed_at_us; the value is the rest of the row."""
+    if len(row) < RECORD_HEADER_BYTES:
+        raise CodecError(f"malformed record row: {len(row)} bytes")
+    kind, committed_at_us = _RECORD.unpack_from(row)
+    return kind, committed_at_us
+
+
+def encode_receipt(fingerprint: bytes, answer: Answer) -> bytes:
+    if isinstance(answer, Committed):
+        return _encode((fingerprint, answer, None))
+    return _encode((fingerprint, None, answer))
+
+
+def decode_receipt(row: bytes) -> tuple[bytes, Answer]:
+    receipt: Receipt = _stored(_decode_receipt, row, "receipt")
+    answer = receipt.committed or receipt.refused
+    if answer is None:
+        raise CodecError("malformed receipt row: it holds no answer")
+    return receipt.fingerprint, answer
+
+
+def encode_receipt_group(group: ReceiptGroup) -> bytes:
+    return _encode(group)
+
+
+def decode_receipt_group(row: bytes) -> ReceiptGroup:
+    group: ReceiptGroup = _stored(_decode_receipt_group, row, "receipt group")
+    return group
+
+
+def encode_session(session: Session) -> bytes:
+    return _encode(session)
+
+
+def decode_session(row: bytes) -> Session:
+    session: Session = _stored(_decode_session, row, "session")
+    return session
+
+
+def encode_state(state: State) -> bytes:
+    return _encode(state)
+
+
+def decode_state(row: bytes) -> State:
+    state: State = _stored(_decode_state, row, "state")
+    if len(state.head.chain_hash) != HASH_BYTES:
+        raise CodecError("malformed state row: its chain hash has a wrong length")
+    return state

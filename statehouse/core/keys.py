@@ -1,0 +1,124 @@
+"""Owns the keys of stored rows: injective, ordered as their parts are, and their inverses.
+
+A name becomes its UTF-8 bytes with each 0x00 written as 0x00 0xFF, ended by 0x00 0x01. So no name's
+bytes begin another's, whatever they hold, and bytewise order of keys is bytewise order of names.
+Numbers are 8 bytes, big endian; where the newest comes first they are subtracted from 2**64-1. It
+must not know what the rows hold (codec.py).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from statehouse.core.invariants import InvariantViolation
+
+_TERMINATOR = b"\x00\x01"
+_U64_MAX = 2**64 - 1
+
+
+class Table(IntEnum):
+    """The tables of one store. The names are stored; never change one."""
+
+    META = 0
+    """name -> what codec.py says."""
+    EVENTS = 1
+    """commit_ts -> event row."""
+    RECORDS = 2
+    """namespace, agent, key, inverted commit_ts, inverted version -> record row."""
+    LATEST = 3
+    """namespace, agent, key -> the last version of the key."""
+    AGENT_EVENTS = 4
+    """namespace, agent, commit_ts -> nothing."""
+    TIMES = 5
+    """committed_at_us -> the last commit_ts of that moment."""
+    RECEIPTS = 6
+    """client id, sequence -> receipt."""
+    RECEIPT_GROUPS = 7
+    """log index -> the receipts made there."""
+    SESSIONS = 8
+    """client id -> session."""
+    AGENTS = 9
+    """namespace, agent -> the commit_ts that first wrote to it."""
+    NAMESPACES = 10
+    """namespace -> the commit_ts that first wrote to it."""
+
+
+META_FORMAT = b"format"
+META_CONFIGURATION = b"configuration"
+META_STATE = b"state"
+
+
+def u64(number: int) -> bytes:
+    """A number as an ascending key."""
+    return number.to_bytes(8, "big")
+
+
+def number_of(row_key: bytes) -> int:
+    """The number an ascending key is, or ends with."""
+    return int.from_bytes(row_key[-8:], "big")
+
+
+def escaped(name: str) -> bytes:
+    """A name, or the beginning of one, as every key of a name that begins so begins."""
+    return name.encode().replace(b"\x00", b"\x00\xff")
+
+
+def namespace_key(namespace: str) -> bytes:
+    """The key of a namespace, and what the keys of its agents begin with."""
+    return escaped(namespace) + _TERMINATOR
+
+
+def agent_key(namespace: str, agent_id: str) -> bytes:
+    """The key of an agent, and what all keys of its rows begin with."""
+    return escaped(namespace) + _TERMINATOR + escaped(agent_id) + _TERMINATOR
+
+
+def latest_key(namespace: str, agent_id: str, key: str) -> bytes:
+    """The key of a key's latest version, and what the keys of its records begin with."""
+    return agent_key(namespace, agent_id) + escaped(key) + _TERMINATOR
+
+
+def record_key(latest: bytes, commit_ts: int, version: int = _U64_MAX) -> bytes:
+    """The key of one record; without `version`, where the newest of that commit would begin."""
+    place = (_U64_MAX - commit_ts) << 64 | (_U64_MAX - version)
+    return latest + place.to_bytes(16, "big")
+
+
+def record_place(row_key: bytes) -> tuple[int, int]:
+    """commit_ts and version of a record's key."""
+    place = _U64_MAX << 64 | _U64_MAX
+    place -= int.from_bytes(row_key[-16:], "big")
+    return place >> 64, place & _U64_MAX
+
+
+def receipt_key(client_id: bytes, sequence: int) -> bytes:
+    """The key of a receipt; client ids have a fixed length."""
+    return client_id + sequence.to_bytes(8, "big")
+
+
+def last_name(row_key: bytes, prefix_bytes: int) -> str:
+    """The one name left in a key of names after `prefix_bytes` bytes of others."""
+    name = row_key[prefix_bytes:-2]
+    if b"\x00" in name:
+        name = name.replace(b"\x00\xff", b"\x00")
+    return name.decode()
+
+
+def names(row_key: bytes) -> tuple[str, ...]:
+    """All names of a key that holds nothing else."""
+    found = []
+    start = 0
+    while start < len(row_key):
+        end = row_key.find(_TERMINATOR, start)
+        # An escaped 0x00 is followed by 0xFF, so the first 0x00 0x01 ends the name.
+        if end < 0:
+            raise InvariantViolation(f"the stored key {row_key.hex()} ends inside a name")
+        found.append(row_key[start:end].replace(b"\x00\xff", b"\x00").decode())
+        start = end + 2
+    return tuple(found)
+
+
+def after_prefix(prefix: bytes) -> bytes | None:
+    """The least key above every key that begins with `prefix`; None when there is none."""
+    trimmed = prefix.rstrip(b"\xff")
+    return trimmed[:-1] + bytes([trimmed[-1] + 1]) if trimmed else None

@@ -1,0 +1,220 @@
+"""Owns what may enter the log: names, values, numbers and sizes, checked before a proposal.
+
+Every check raises `errors.Failure` naming the field and, where one is exceeded, the limit. What is
+checked here is not checked again by the engine, but for `shape_fault`: what the state itself
+could not bear.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from statehouse.core import codec, limits
+from statehouse.core.errors import Failure, LimitExceeded, Reason
+from statehouse.core.model import (
+    Expectation,
+    Kind,
+    Metadata,
+    Operation,
+    Precondition,
+    Submission,
+    Transaction,
+)
+
+CLIENT_ID_BYTES = 16
+_U63_MAX = 2**63 - 1
+_KINDS = frozenset(kind.value for kind in Kind)
+_EXPECTATIONS = frozenset(expectation.value for expectation in Expectation)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
+
+
+def check_namespace(namespace: str, field: str = "namespace") -> None:
+    """A namespace: not empty, short enough, printable."""
+    _check_name(namespace, field)
+
+
+def check_names(namespace: str, agent_id: str, key: str) -> None:
+    """The three names of one key."""
+    _check_name(namespace, "namespace")
+    _check_name(agent_id, "agent_id")
+    _check_name(key, "key")
+
+
+def check_scope(namespace: str, agent_id: str, prefix: str) -> None:
+    """The names of a scan; the prefix of keys may be empty."""
+    _check_name(namespace, "namespace")
+    _check_name(agent_id, "agent_id")
+    if prefix:
+        _check_name(prefix, "prefix")
+
+
+def check_commit_ts(commit_ts: int, field: str) -> None:
+    """A commit_ts asked for: 0 (before everything) to 2**63 - 1."""
+    _check_number(commit_ts, 0, field)
+
+
+def check_transaction(transaction: Transaction) -> None:
+    """Everything of a transaction, its op id included."""
+    _check_op_id(transaction)
+    _check_text(transaction.txn_id, "txn_id", limits.NAME_BYTES_MAX, "name_bytes_max")
+    _check_count("operations", len(transaction.operations), "transaction_operations_max")
+    _check_count("preconditions", len(transaction.preconditions), "transaction_preconditions_max")
+    for number, operation in enumerate(transaction.operations):
+        check_operation(operation, f"operations[{number}].")
+    for number, precondition in enumerate(transaction.preconditions):
+        _check_precondition(precondition, f"preconditions[{number}].")
+    check_metadata(transaction.metadata)
+    encoded_bytes = len(codec.encode_transaction(transaction))
+    if encoded_bytes > limits.TRANSACTION_BYTES_MAX:
+        raise _too_large("the transaction", "transaction_bytes_max", encoded_bytes)
+
+
+def check_operation(operation: Operation, field: str = "") -> None:
+    """One write or delete; `field` is where it stands, ended by a dot."""
+    _check_name(operation.namespace, field, "namespace")
+    _check_name(operation.agent_id, field, "agent_id")
+    _check_name(operation.key, field, "key")
+    check_value(operation.kind, operation.value, f"{field}value")
+
+
+def check_value(kind: int, value: bytes, field: str = "value") -> None:
+    """A value of its kind: its size, and that JSON is JSON."""
+    if kind not in _KINDS:
+        raise _invalid(f"{field} has kind {kind}; it must be one of {sorted(_KINDS)}")
+    if len(value) > limits.VALUE_BYTES_MAX:
+        raise _too_large(field, "value_bytes_max", len(value))
+    if kind == Kind.TOMBSTONE:
+        if value:
+            raise _invalid(f"{field} has {len(value)} bytes, but the operation deletes")
+    elif kind == Kind.JSON:
+        _check_json(value, field)
+
+
+def check_metadata(metadata: Metadata) -> None:
+    """Who, why and what led to it: the sizes, and numbers that can be a commit_ts."""
+    texts = [metadata.actor, metadata.reason, metadata.run_id, metadata.tool_call_id]
+    for name, text in metadata.extra:
+        texts += (name, text)
+    if any(texts):
+        total_bytes = sum([_text_bytes(text, "metadata") for text in texts])
+        if total_bytes > limits.METADATA_BYTES_MAX:
+            raise _too_large("metadata", "metadata_bytes_max", total_bytes)
+    names = [name for name, _ in metadata.extra]
+    if names != sorted(set(names)):
+        raise _invalid("metadata.extra must be sorted by name, each name once")
+    _check_count("metadata.caused_by", len(metadata.caused_by), "metadata_causes_max")
+    for number, commit_ts in enumerate(metadata.caused_by):
+        _check_number(commit_ts, 1, f"metadata.caused_by[{number}]")
+
+
+def shape_fault(submission: Submission, transaction: Transaction) -> str | None:
+    """What the engine cannot take, whoever let it pass; None when there is nothing."""
+    if len(transaction.client_id) != CLIENT_ID_BYTES:
+        return f"the client id has {len(transaction.client_id)} bytes, not {CLIENT_ID_BYTES}"
+    if not 1 <= transaction.sequence <= _U63_MAX:
+        return f"sequence {transaction.sequence} is not between 1 and {_U63_MAX}"
+    if submission.acknowledged_through >= transaction.sequence:
+        return (
+            f"acknowledged_through {submission.acknowledged_through} covers the transaction's own "
+            f"sequence {transaction.sequence}"
+        )
+    for operation in transaction.operations:
+        if operation.kind not in _KINDS:
+            return f"an operation on key {operation.key!r} has the unknown kind {operation.kind}"
+    for precondition in transaction.preconditions:
+        if precondition.expectation not in _EXPECTATIONS:
+            return f"a precondition has the unknown expectation {precondition.expectation}"
+    return None
+
+
+def _check_op_id(transaction: Transaction) -> None:
+    if len(transaction.client_id) != CLIENT_ID_BYTES:
+        raise _invalid(
+            f"op_id.client_id has {len(transaction.client_id)} bytes; it must have "
+            f"{CLIENT_ID_BYTES}, random"
+        )
+    _check_number(transaction.sequence, 1, "op_id.sequence")
+
+
+def _check_precondition(precondition: Precondition, field: str) -> None:
+    _check_name(precondition.namespace, field, "namespace")
+    _check_name(precondition.agent_id, field, "agent_id")
+    _check_name(precondition.key, field, "key")
+    if precondition.expectation not in _EXPECTATIONS:
+        raise _invalid(f"{field}expectation {precondition.expectation} is unknown")
+    _check_number(precondition.number, 0, f"{field}number")
+
+
+def _check_name(name: str, where: str, field: str = "") -> None:
+    if not name:
+        raise _invalid(f"{where}{field} is empty; give a name")
+    _check_text(name, where + field, limits.NAME_BYTES_MAX, "name_bytes_max")
+    found = _CONTROL.search(name)
+    if found is not None:
+        raise _invalid(
+            f"{where}{field} holds the control character {found.group()!r}; leave it out"
+        )
+
+
+def _check_text(text: str, field: str, bytes_max: int, limit: str) -> None:
+    # Most names are short enough whatever they hold: UTF-8 takes at most 4 bytes a character.
+    if len(text) * 4 > bytes_max or not text.isascii():
+        size_bytes = _text_bytes(text, field)
+        if size_bytes > bytes_max:
+            raise _too_large(field, limit, size_bytes)
+
+
+def _text_bytes(text: str, field: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise _invalid(f"{field} holds a lone surrogate, which is no character") from None
+
+
+def _check_json(value: bytes, field: str) -> None:
+    # Only a text with more brackets than the limit can nest deeper than it.
+    if value.count(b"[") + value.count(b"{") > limits.JSON_DEPTH_MAX:
+        depth = _json_depth(value)
+        if depth > limits.JSON_DEPTH_MAX:
+            raise _too_large(f"{field}'s nesting", "json_depth_max", depth)
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise _invalid(f"{field} is not JSON: {error}") from None
+
+
+def _json_depth(value: bytes) -> int:
+    depth = deepest = 0
+    for found in _NESTING.finditer(value):
+        if found.group(1):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found.group(2):
+            depth -= 1
+    return deepest
+
+
+def _check_number(number: int, least: int, field: str) -> None:
+    if not least <= number <= _U63_MAX:
+        raise _invalid(f"{field} is {number}; it must lie between {least} and {_U63_MAX}")
+
+
+def _check_count(field: str, count: int, limit: str) -> None:
+    if count > getattr(limits, limit.upper()):
+        raise _too_large(f"the number of {field}", limit, count)
+
+
+def _invalid(message: str) -> Failure:
+    return Failure(Reason.INVALID_ARGUMENT, message)
+
+
+def _too_large(what: str, limit: str, actual: int) -> Failure:
+    maximum: int = getattr(limits, limit.upper())
+    return Failure(
+        Reason.TOO_LARGE,
+        f"{what} is {actual}, above {limit} = {maximum}; make it smaller or split it",
+        limit=LimitExceeded(limit, maximum, actual),
+    )

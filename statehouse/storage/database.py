@@ -1,0 +1,225 @@
+"""Owns one RocksDB: how it is opened, written as one batch, read, copied and closed.
+
+Why these options. The journal of consensus is the truth; this database is rebuilt from it past its
+own applied index. So writes are not synced one by one, and after a power cut the recovery mode
+point_in_time keeps the longest undamaged beginning of the write-ahead log: an earlier state, whole.
+All tables are flushed together (atomic_flush), so that no table is ahead of another even then.
+Whether that state is too early, because the journal has been cut since, is asked by directory.py.
+Paranoid checks and checksums stay on: a damaged file is an error and never other data.
+
+rocksdict raises bare Exceptions; each becomes a StoreFailed (or, at open, a StoreRefused). Its
+convenient iterators end silently on an error, so only the raw one is used, and asked for its status
+when it ends. Handles of tables must be dropped before the database is; `close` does.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    Checkpoint,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+    Rdict,
+    WriteBatch,
+)
+
+from statehouse.core.keys import Table
+from statehouse.storage.faults import StoreFailed, StoreRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from rocksdict import RdictIter
+
+    from statehouse.core.view import Delete, Put
+    from statehouse.storage.rows import Row
+
+_CACHE_BYTES = 48 * 1024 * 1024
+_WRITE_BUFFERS_BYTES = 32 * 1024 * 1024
+_TABLE_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+_WAL_BYTES = 64 * 1024 * 1024
+_BLOCK_BYTES = 8 * 1024
+_BLOOM_BITS = 10
+_OPEN_FILES = 512
+_LOG_FILE_BYTES = 1024 * 1024
+
+
+class Database:
+    """An open database; closed when it has been released as often as it was opened and retained.
+
+    Written by one thread; read by any. The interpreter's lock is held in every read and write.
+    """
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        """Opens, or makes, the database in `path`. Raises StoreRefused."""
+        self.path = path
+        try:
+            self._db = Rdict(str(path), _options(create), {t.name: _table_options() for t in Table})
+            self._tables = [self._db.get_column_family(t.name) for t in Table]
+            self._handles = [self._db.get_column_family_handle(t.name) for t in Table]
+        except Exception as error:
+            raise StoreRefused(
+                f"the database in {path} cannot be opened: {error}; if its disk is sound and no "
+                "other process uses it, remove this member and add a new one with an empty "
+                "data directory"
+            ) from error
+        self._users = 1
+        self._users_lock = Lock()
+        self._closed: Callable[[], None] | None = None
+
+    # -- Its life
+
+    def retain(self) -> None:
+        """Adds a user, who will release it."""
+        with self._users_lock:
+            if self._users == 0:
+                raise StoreFailed(f"the database in {self.path} is closed")
+            self._users += 1
+
+    def release(self) -> None:
+        """Ends one use; the last one closes. Iterators still held keep the files open."""
+        with self._users_lock:
+            self._users -= 1
+            if self._users:
+                return
+        self._tables.clear()
+        self._handles.clear()
+        del self._db
+        if self._closed is not None:
+            self._closed()
+
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Has `call` called once after the last user released it."""
+        self._closed = call
+
+    # -- Writing
+
+    def write(self, puts: Sequence[Put], deletes: Sequence[Delete]) -> None:
+        """Writes all or nothing, visible at once, not synced."""
+        batch = WriteBatch(raw_mode=True)
+        put, delete, handles = batch.put, batch.delete, self._handles
+        try:
+            for table, key, value in puts:
+                put(key, value, handles[table])
+            for table, key in deletes:
+                delete(key, handles[table])
+            self._db.write(batch)
+        except Exception as error:
+            raise self._failed("write", error) from error
+
+    def sync(self) -> None:
+        """Everything written is on disk when it returns."""
+        try:
+            self._db.flush_wal(sync=True)
+        except Exception as error:
+            raise self._failed("sync", error) from error
+
+    def checkpoint(self, directory: Path) -> None:
+        """A copy as of now in `directory`, which must not exist; mostly hard links, not synced."""
+        try:
+            Checkpoint(self._db).create_checkpoint(str(directory))
+        except Exception as error:
+            raise self._failed("copy", error) from error
+
+    # -- Reading
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        try:
+            row: bytes | None = self._tables[table].get(key)
+        except Exception as error:
+            raise self._failed("read", error) from error
+        return row
+
+    def first(self, table: Table, key: bytes) -> Row | None:
+        return self._found(table, key, backward=False)
+
+    def last(self, table: Table, key: bytes) -> Row | None:
+        return self._found(table, key, backward=True)
+
+    def forward(self, table: Table, start: bytes, prefix: bytes) -> Iterator[Row]:
+        return self._walk(table, start, prefix, backward=False)
+
+    def backward(self, table: Table, start: bytes, prefix: bytes) -> Iterator[Row]:
+        return self._walk(table, start, prefix, backward=True)
+
+    def _found(self, table: Table, key: bytes, *, backward: bool) -> Row | None:
+        try:
+            rows = self._at(table, key, backward=backward)
+            found = rows.key()
+            if found is None:
+                rows.status()
+                return None
+            return found, rows.value()
+        except Exception as error:
+            raise self._failed("read", error) from error
+
+    def _walk(self, table: Table, start: bytes, prefix: bytes, *, backward: bool) -> Iterator[Row]:
+        try:
+            rows = self._at(table, start, backward=backward)
+            step = rows.prev if backward else rows.next
+            while (key := rows.key()) is not None and key.startswith(prefix):
+                yield key, rows.value()
+                step()
+            if key is None:
+                rows.status()
+        except Exception as error:
+            raise self._failed("read", error) from error
+
+    def _at(self, table: Table, key: bytes, *, backward: bool) -> RdictIter:
+        rows = self._tables[table].iter()
+        if backward:
+            rows.seek_for_prev(key)
+        else:
+            rows.seek(key)
+        return rows
+
+    def _failed(self, what: str, error: Exception) -> StoreFailed:
+        return StoreFailed(
+            f"cannot {what} the database in {self.path}: {error}; this node stops. Start it again "
+            "if the disk is sound, else remove this member and add a new one"
+        )
+
+
+def _options(create: bool) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(create)
+    options.create_missing_column_families(create)
+    options.set_error_if_exists(create)
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
+    options.set_atomic_flush(True)
+    options.set_paranoid_checks(True)
+    options.set_db_write_buffer_size(_WRITE_BUFFERS_BYTES)
+    options.set_max_total_wal_size(_WAL_BYTES)
+    options.set_max_background_jobs(2)
+    options.set_max_open_files(_OPEN_FILES)
+    options.set_bytes_per_sync(1024 * 1024)
+    options.set_wal_bytes_per_sync(1024 * 1024)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(_LOG_FILE_BYTES)
+    options.set_stats_dump_period_sec(0)
+    options.set_stats_persist_period_sec(0)
+    return options
+
+
+_cache = Cache(_CACHE_BYTES)
+
+
+def _table_options() -> Options:
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(_cache)
+    blocks.set_block_size(_BLOCK_BYTES)
+    blocks.set_bloom_filter(_BLOOM_BITS, False)
+    blocks.set_cache_index_and_filter_blocks(True)
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    options = Options(raw_mode=True)
+    options.set_block_based_table_factory(blocks)
+    options.set_write_buffer_size(_TABLE_WRITE_BUFFER_BYTES)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_level_compaction_dynamic_level_bytes(True)
+    return options

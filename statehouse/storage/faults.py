@@ -1,0 +1,14 @@
+"""Owns how the store fails: refused before it is used, or failed for good while it is."""
+
+from __future__ import annotations
+
+
+class StoreRefused(Exception):
+    """These files are not used: the text names them, says why, and what to do."""
+
+
+class StoreFailed(Exception):
+    """Reading or writing the database failed: what is on disk is unknown, the node must stop.
+
+    Nothing is retried; a new start opens the database again and replays the journal.
+    """

@@ -1,0 +1,32 @@
+"""Owns what views ask of a table of rows, so that they can be tested on another than RocksDB's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from statehouse.core.keys import Table
+
+Row = tuple[bytes, bytes]
+"""A key and what it holds."""
+
+
+class Rows(Protocol):
+    """Ordered tables. An iterator sees at least what was written before it was made."""
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """One row."""
+
+    def first(self, table: Table, key: bytes) -> Row | None:
+        """The row with the least key that is not below `key`."""
+
+    def last(self, table: Table, key: bytes) -> Row | None:
+        """The row with the greatest key that is not above `key`."""
+
+    def forward(self, table: Table, start: bytes, prefix: bytes) -> Iterator[Row]:
+        """Rows from `start` up, while their keys begin with `prefix`; lazily."""
+
+    def backward(self, table: Table, start: bytes, prefix: bytes) -> Iterator[Row]:
+        """Rows from `start` down, while their keys begin with `prefix`; lazily."""
