@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+
+from statehouse.rpc import replay
+from tests.helpers.served_node import CLIENT, end_of, operation, run, serving
+
+AGENT = {"namespace": "ns", "agent_id": "a"}
+
+
+def seen(pages):
+    return [event.commit_ts for page in pages for event in page.events]
+
+
+async def filled(node):
+    """Six commits: of a, b, a and b, empty, a, and of another namespace."""
+    await node.commit(("a", "k", "1"), metadata={"actor": "me", "extra": {"z": "1", "y": "2"}})
+    await node.commit(("b", "k", "2"))
+    await node.commit(("a", "x", "3"), ("b", "x", None), ("a", "k", b"raw"))
+    await node.commit()
+    last = await node.commit(("a", "k", None))
+    await node.call(
+        "state",
+        "Commit",
+        op_id={"client_id": CLIENT, "sequence": 90},
+        operations=[operation("a", "k", "6", namespace="other")],
+    )
+    return last
+
+
+def test_an_agents_replay_has_only_its_own_operations_in_staging_order(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await filled(node)
+            pages = await node.call("state", "Replay", **AGENT)
+            assert seen(pages) == [1, 3, 5]
+            events = [event for page in pages for event in page.events]
+            assert [(o.agent_id, o.key, o.version) for o in events[1].operations] == [
+                ("a", "x", 1),
+                ("a", "k", 2),
+            ]
+            assert events[1].operations[1].value.raw == b"raw"
+            assert not events[2].operations[0].HasField("value")
+            assert events[0].metadata.actor == "me"
+            assert dict(events[0].metadata.extra) == {"z": "1", "y": "2"}
+            assert len({event.hash for event in events}) == 3
+            assert pages[-1].served_at == 6
+
+    run(scenario)
+
+
+def test_a_namespace_and_everything_can_be_replayed(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await filled(node)
+            assert seen(await node.call("state", "Replay", namespace="ns")) == [1, 2, 3, 5]
+            assert seen(await node.call("state", "Replay")) == [1, 2, 3, 4, 5, 6]
+
+    run(scenario)
+
+
+def test_bounds_are_inclusive_by_commit_ts_and_by_time(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            times = []
+            for number in range(5):
+                times.append((await node.commit(("a", "k", str(number)))).committed_at_us)
+                await asyncio.sleep(0.002)
+            for start, end in (
+                ({"commit_ts": 2}, {"commit_ts": 4}),
+                ({"time_us": times[1]}, {"time_us": times[3]}),
+                ({"time_us": times[0] + 1}, {"time_us": times[4] - 1}),
+            ):
+                pages = await node.call("state", "Replay", **AGENT, start=start, end=end)
+                assert seen(pages) == [2, 3, 4]
+                assert pages[-1].served_at == 4
+            assert seen(await node.call("state", "Replay", start={"commit_ts": 9})) == []
+            assert seen(await node.call("state", "Replay", end={"commit_ts": 2**64 - 1})) == [
+                1,
+                2,
+                3,
+                4,
+                5,
+            ]
+
+    run(scenario)
+
+
+def test_the_first_and_the_last_events_can_be_asked_for(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await filled(node)
+            pages = await node.call("state", "Replay", **AGENT, limit=2)
+            assert (seen(pages), pages[-1].served_at) == ([1, 3], 3)
+            assert seen(await node.call("state", "Replay", **AGENT, last=2)) == [3, 5]
+            assert seen(await node.call("state", "Replay", **AGENT, last=99)) == [1, 3, 5]
+
+    run(scenario)
+
+
+def test_a_long_history_comes_in_bounded_messages_without_gap_or_repeat(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay.chunks.limits, "CHUNK_ROWS_MAX", 16)
+
+    async def scenario():
+        async with serving(tmp_path) as node:
+            for _ in range(100):
+                await node.commit(("a", "k", "1"))
+            pages = await node.call("state", "Replay", **AGENT)
+            assert seen(pages) == list(range(1, 101))
+            assert max(len(page.events) for page in pages) == 16
+            assert [page.served_at for page in pages[:-1]] == [
+                page.events[-1].commit_ts for page in pages[:-1]
+            ]
+
+    run(scenario)
+
+
+def test_a_follower_gets_every_event_once_while_others_write(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await node.commit(("a", "k", "0"))
+            follow = node.stream("state", "Replay", **AGENT, follow=True)
+            got = []
+
+            async def read():
+                while len(got) < 101:
+                    page = await follow.read()
+                    got.extend(event.commit_ts for event in page.events)
+
+            reader = asyncio.create_task(read())
+            for number in range(100):
+                await node.commit(("a", "k", "1"), ("b", "k", "2"))
+                if number % 10 == 0:
+                    await asyncio.sleep(0.001)
+            await reader
+            assert got == list(range(1, 102))
+            follow.cancel()
+
+    run(scenario)
+
+
+def test_a_follower_may_start_after_the_end_or_with_the_last_events(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await filled(node)
+            later = node.stream("state", "Replay", **AGENT, follow=True, start={"commit_ts": 8})
+            tail = node.stream("state", "Replay", **AGENT, follow=True, last=1)
+            assert [event.commit_ts for event in (await tail.read()).events] == [5]
+            await later.read()
+            await node.commit(("a", "k", "7"))
+            await node.commit(("a", "k", "8"))
+            got = []
+            while not got:
+                got = [event.commit_ts for event in (await later.read()).events]
+            assert got == [8]
+            rest = []
+            while len(rest) < 2:
+                rest += [event.commit_ts for event in (await tail.read()).events]
+            assert rest == [7, 8]
+            later.cancel()
+            tail.cancel()
+
+    run(scenario)
+
+
+def test_a_follower_that_sees_nothing_of_its_scope_is_told_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "_PROGRESS_INTERVAL_S", 0.05)
+
+    async def scenario():
+        async with serving(tmp_path) as node:
+            follow = node.stream("state", "Replay", **AGENT, follow=True)
+            await follow.read()
+            await node.commit(("b", "k", "1"))
+            page = await follow.read()
+            while page.served_at < 1:
+                page = await follow.read()
+            assert not page.events
+            follow.cancel()
+
+    run(scenario)
+
+
+def test_a_linearizable_follower_is_sent_on_when_leadership_is_lost(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await node.commit(("a", "k", "1"))
+            follow = node.stream("state", "Replay", **AGENT, follow=True)
+            stale = node.stream(
+                "state", "Replay", **AGENT, follow=True, consistency="CONSISTENCY_STALE"
+            )
+            await follow.read()
+            assert (await stale.read()).events
+            node.consensus.follow(node.consensus.other)
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await end_of(follow)
+            assert ended.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+            stale.cancel()
+
+    run(scenario)
