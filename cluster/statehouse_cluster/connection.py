@@ -172,3 +172,15 @@ def set_options(peer: socket.socket) -> None:
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL_S)
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_COUNT)
+
+
+def is_connected_to_itself(peer: socket.socket) -> bool:
+    """True for a socket that dialed a port nobody listens on and was given that very port.
+
+    The kernel picks ports from the range that nodes may be told to listen in; such a connection
+    would keep the port from the node it belongs to.
+    """
+    try:
+        return bool(peer.getsockname() == peer.getpeername())
+    except OSError:
+        return False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from statehouse_cluster.addresses import AddressError, Endpoint, Resolver, parse
-from statehouse_cluster.connection import Connection, set_options
+from statehouse_cluster.connection import Connection, is_connected_to_itself, set_options
 from statehouse_cluster.hello import (
     HELLO_BYTES_MAX,
     Hello,
@@ -184,7 +184,7 @@ class OutgoingLink:
             return
         self._context.poller.unsubscribe(descriptor)
         error = dialed.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error or _is_own(dialed):
+        if error or is_connected_to_itself(dialed):
             dialed.close()
             self._retry(os.strerror(error) if error else "nobody listens there")
             return
@@ -242,14 +242,6 @@ class OutgoingLink:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _is_own(dialed: socket.socket) -> bool:
-    """A port of the range that the kernel picks from can be connected to itself, on loopback."""
-    try:
-        return bool(dialed.getsockname() == dialed.getpeername())
-    except OSError:
-        return True
 
 
 def _check(reply: HelloReply, name: str, uuid: str, cluster_id: str) -> HelloReply:
