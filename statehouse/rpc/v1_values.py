@@ -36,7 +36,8 @@ def json_of(value: Struct) -> bytes:
 
 
 def _object(struct: Struct, path: str) -> dict[str, object]:
-    return {name: _plain(told, f"{path}.{name}") for name, told in struct.fields.items()}
+    # A Struct keeps no order of its own: sorted, equal Structs become equal bytes.
+    return {name: _plain(told, f"{path}.{name}") for name, told in sorted(struct.fields.items())}
 
 
 def _plain(told: struct_pb2.Value, path: str) -> object:

@@ -64,7 +64,7 @@ class ServedNode:
         self.channel = grpc.aio.insecure_channel(self.address)
         self._sequence = 0
 
-    async def call(self, service, name, timeout=20, **fields):
+    async def call(self, service, name, /, timeout=20, **fields):
         """The response of a unary call, the list of messages of a streamed one."""
         method = methods(SERVICES[service])[name]
         return await self.send(service, name, method.request(**fields).SerializeToString(), timeout)
@@ -82,7 +82,7 @@ class ServedNode:
         except grpc.aio.AioRpcError as error:
             raise Refusal(error) from None
 
-    def stream(self, service, name, **fields):
+    def stream(self, service, name, /, **fields):
         """A streamed call to read from."""
         method = methods(SERVICES[service])[name]
         start = self.channel.unary_stream(
@@ -92,7 +92,7 @@ class ServedNode:
         )
         return start(method.request(**fields))
 
-    async def refused(self, service, name, **fields):
+    async def refused(self, service, name, /, **fields):
         """The refusal of a call that must fail."""
         try:
             answer = await self.call(service, name, **fields)
