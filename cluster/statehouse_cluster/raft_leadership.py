@@ -305,6 +305,10 @@ class Leadership(Replication):
                 self._forget_link(member.name)
         self._refresh_configuration()
 
+    def mark_stopped(self) -> None:
+        """No round follows: whoever still waits gets the answer a lost leadership would give."""
+        self._abandon()
+
     def mark_removed(self) -> None:
         """This node was removed: it neither votes, campaigns nor serves from now on."""
         if self.removed:

@@ -237,10 +237,12 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
     # -- Messages
 
     def _stamp(self, message: Message) -> Message:
+        """What every message carries: the sender's term; a leader's, the read round, too."""
         stamped = dict(message)
         stamped["x_term"] = self.term()
-        stamped.setdefault("x_round", self._reads.round)
-        if message["type"] == "request_vote":
+        if message["type"] in ("append_entries", "x_snap_offer"):
+            stamped["x_round"] = self._reads.round
+        elif message["type"] == "request_vote":
             stamped["x_transfer"] = self._forced_term == self.term()
         return stamped
 

@@ -9,7 +9,8 @@ from statehouse_cluster.timing import Timing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from statehouse_cluster.identity import DataDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,9 @@ class ClusterSettings:
 
     name: str
     """The node's id in the log; never used again for another disk."""
-    data: Path
-    """The data directory; consensus keeps identity.json, journal/, incoming/, outgoing/ there."""
+    directory: DataDirectory
+    """The data directory, locked by the owner; consensus keeps identity.json, journal/, incoming/
+    and outgoing/ there."""
     peer_listen: str = ""
     """Where peers connect; empty: nowhere, for a node that stays alone."""
     client_address: str = ""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from statehouse_cluster.hello import Hello
+    from statehouse_cluster.identity import DataDirectory
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _SERVED_AT_ONCE_MAX: Final = 8
@@ -102,15 +103,15 @@ class SnapshotDesk:
     def __init__(
         self,
         *,
-        data: Path,
+        directory: DataDirectory,
         machine: StateMachine,
         connect: Callable[[str, str], socket.socket],
         wake: Callable[[], None],
         report: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._outgoing_root = _emptied(data / "outgoing")
-        self._incoming_root = _emptied(data / "incoming")
+        self._outgoing_root = _emptied(directory.outgoing)
+        self._incoming_root = _emptied(directory.incoming)
         self._machine = machine
         self._connect = connect
         self._wake = wake

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from statehouse_cluster.hello import Hello
+from statehouse_cluster.identity import DataDirectory
 from statehouse_cluster.interfaces import Offer, Position
 from statehouse_cluster.snapshots import Fetched, SnapshotDesk, SnapshotError
 
@@ -40,9 +41,8 @@ class Leader:
     """A serving desk, and how a follower reaches it; `cut_after` breaks connections."""
 
     def __init__(self, data: Path, files: dict[str, bytes]) -> None:
-        data.mkdir()
         self.desk = SnapshotDesk(
-            data=data,
+            directory=directory(data),
             machine=Machine(files),
             connect=lambda name, snapshot_id: pytest.fail("a leader does not fetch"),
             wake=lambda: None,
@@ -97,10 +97,15 @@ def files() -> dict[str, bytes]:
     return {"CURRENT": b"MANIFEST-1\n", "empty": b"", "000001.sst": draw.randbytes(5_000_000)}
 
 
+def directory(path: Path) -> DataDirectory:
+    opened = DataDirectory.open(path)
+    opened.close()
+    return opened
+
+
 def follower(data: Path, leader: Leader, lines: list[str] | None = None) -> SnapshotDesk:
-    data.mkdir()
     return SnapshotDesk(
-        data=data,
+        directory=directory(data),
         machine=Machine({}),
         connect=leader.connect,
         wake=lambda: None,
@@ -196,9 +201,8 @@ def test_the_log_is_pinned_while_a_snapshot_is_in_use(
     tmp_path: Path, files: dict[str, bytes]
 ) -> None:
     now = [0.0]
-    (tmp_path / "n1").mkdir()
     desk = SnapshotDesk(
-        data=tmp_path / "n1",
+        directory=directory(tmp_path / "n1"),
         machine=Machine(files),
         connect=lambda name, snapshot_id: (_ for _ in ()).throw(SnapshotError()),
         wake=lambda: None,
