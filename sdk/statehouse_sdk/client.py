@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from statehouse_proto.v2 import state_pb2 as state
 
-from statehouse_sdk import cluster, config, convert, formatting, replay
+from statehouse_sdk import cluster, config, convert, formatting, reads, replay
 from statehouse_sdk.errors import (
     ConflictError,
     InvalidRequestError,
@@ -178,8 +178,7 @@ class Statehouse:
             version=version or 0,
             consistency=convert.consistency(stale),
         )
-        response: state.GetResponse = self._session_here().unary("Get", request, stale=stale)
-        return convert.result_of(response.record, response.served_at, key)
+        return reads.get(self._session_here(), request)
 
     def get_state_at_version(
         self, agent_id: str, key: str, version: int, namespace: str | None = None
@@ -220,13 +219,7 @@ class Statehouse:
             at=convert.point(at),
             consistency=convert.consistency(stale),
         )
-        response: state.GetManyResponse = self._session_here().unary(
-            "GetMany", request, stale=stale
-        )
-        return {
-            key: convert.result_of(record, response.served_at, key)
-            for key, record in zip(wanted, response.records, strict=True)
-        }
+        return dict(zip(wanted, reads.get_many(self._session_here(), request), strict=True))
 
     def list_keys(
         self,
@@ -245,8 +238,7 @@ class Statehouse:
             at=convert.point(at),
             consistency=convert.consistency(stale),
         )
-        responses = self._session_here().collect("ListKeys", request, stale=stale)
-        return [key for response in responses for key in response.keys]
+        return reads.list_keys(self._session_here(), request)
 
     def scan_prefix(
         self,
@@ -278,14 +270,12 @@ class Statehouse:
         request = state.ListAgentsRequest(
             namespace=self._namespace(namespace), consistency=convert.consistency(stale)
         )
-        responses = self._session_here().collect("ListAgents", request, stale=stale)
-        return [agent.agent_id for response in responses for agent in response.agents]
+        return reads.list_agents(self._session_here(), request)
 
     def list_namespaces(self, *, stale: bool = False) -> list[str]:
         """Every namespace that was ever written to, in bytewise order."""
         request = state.ListNamespacesRequest(consistency=convert.consistency(stale))
-        responses = self._session_here().collect("ListNamespaces", request, stale=stale)
-        return [name for response in responses for name in response.namespaces]
+        return reads.list_namespaces(self._session_here(), request)
 
     # -- history --------------------------------------------------------------------------------
 
@@ -310,6 +300,8 @@ class Statehouse:
         """
         if follow and (end_ts is not None or limit):
             raise InvalidRequestError("follow has no end: leave out end_ts and limit")
+        if limit and last:
+            raise InvalidRequestError("limit and last exclude each other: leave out one")
         scope = self._namespace(namespace)
         request = state.ReplayRequest(
             namespace=scope,
@@ -374,14 +366,7 @@ class Statehouse:
             at=convert.point(at),
             consistency=convert.consistency(stale),
         )
-        responses = self._session_here().collect("Scan", request, stale=stale)
-        served_at = responses[0].served_at if responses else 0
-        results = [
-            convert.result_of(record, response.served_at)
-            for response in responses
-            for record in response.records
-        ]
-        return results, served_at
+        return reads.scan(self._session_here(), request)
 
     def _events(
         self, request: state.ReplayRequest, namespace: str, agent_id: str, stale: bool

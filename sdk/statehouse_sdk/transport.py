@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 OPTIONS: Final = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", 2 * MESSAGE_BYTES_MAX),
+    # Error details travel in headers, and conflicts may name many keys.
+    ("grpc.max_metadata_size", 64 * 1024),
     # A dead peer is noticed on an idle stream within about 15 s; calls have deadlines of their own.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
