@@ -1,4 +1,4 @@
-"""Three real nodes of consensus in one process: real sockets, real journals, a toy state machine."""
+"""Nodes of consensus in one process: real sockets, real journals, a toy state machine."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-
 from statehouse_cluster.consensus import Consensus
 from statehouse_cluster.identity import DataDirectory
 from statehouse_cluster.interfaces import NotLeader, Outcome, Position, Role
 from statehouse_cluster.settings import Bounds, ClusterSettings
 from statehouse_cluster.timing import Timing
+
 from tests.helpers.waiting import eventually
 
 if TYPE_CHECKING:
