@@ -91,13 +91,8 @@ class State(Struct, frozen=True, array_like=True, gc=False):
     head: Head
 
 
-class Latest(NamedTuple):
-    """The last version of a key."""
-
-    version: int
-    commit_ts: int
-    kind: int
-    committed_at_us: int
+Latest = tuple[int, int, int, int]
+"""The last version of a key: version, commit_ts, kind, committed_at_us."""
 
 
 class Receipt(Struct, frozen=True, array_like=True, gc=False):
@@ -108,14 +103,16 @@ class Receipt(Struct, frozen=True, array_like=True, gc=False):
     refused: Refused | None
 
 
-class ReceiptGroup(Struct, frozen=True, array_like=True, gc=False):
-    """The receipts made by one log entry."""
+class GroupAge(NamedTuple):
+    """When the receipts of one log entry were made."""
 
     committed_at_us: int
     commit_ts: int
     """The last one when the entry had been applied."""
-    receipts: tuple[tuple[bytes, tuple[int, ...]], ...]
-    """Of each client, the sequences."""
+
+
+GroupReceipts = dict[bytes, list[int]]
+"""The receipts made by one log entry: of each client id, the sequences."""
 
 
 class Session(Struct, array_like=True, gc=False):
@@ -137,7 +134,7 @@ _decode_submission = msgspec.msgpack.Decoder(Submission).decode
 _decode_transaction = msgspec.msgpack.Decoder(Transaction).decode
 _decode_event = msgspec.msgpack.Decoder(EventBody).decode
 _decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
-_decode_receipt_group = msgspec.msgpack.Decoder(ReceiptGroup).decode
+_decode_receipt_group = msgspec.msgpack.Decoder(GroupReceipts).decode
 _decode_session = msgspec.msgpack.Decoder(Session).decode
 _decode_state = msgspec.msgpack.Decoder(State).decode
 
@@ -179,8 +176,10 @@ def encode_submission(submission: Submission) -> bytes:
 
 
 def decode_submission(data: bytes) -> Submission:
-    submission: Submission = _canonical(_decode_submission, data, "submission")
-    return submission
+    try:
+        return _decode_submission(data)
+    except _MALFORMED as error:
+        raise CodecError(f"malformed submission: {error}") from None
 
 
 def encode_group(committed_at_us: int, submissions: Sequence[bytes]) -> bytes:
@@ -221,7 +220,8 @@ encode_latest = _LATEST.pack
 def decode_latest(row: bytes) -> Latest:
     if len(row) != _LATEST.size:
         raise CodecError(f"malformed latest row: {len(row)} bytes")
-    return Latest(*_LATEST.unpack(row))
+    latest: Latest = _LATEST.unpack(row)
+    return latest
 
 
 _RECORD = Packed(">BQ")
@@ -252,13 +252,25 @@ def decode_receipt(row: bytes) -> tuple[bytes, Answer]:
     return receipt.fingerprint, answer
 
 
-def encode_receipt_group(group: ReceiptGroup) -> bytes:
-    return _encode(group)
+_GROUP_AGE = Packed(">QQ")
 
 
-def decode_receipt_group(row: bytes) -> ReceiptGroup:
-    group: ReceiptGroup = _stored(_decode_receipt_group, row, "receipt group")
-    return group
+def encode_receipt_group(age: GroupAge, receipts: GroupReceipts) -> bytes:
+    """The age comes first, so that it can be asked without reading what may be long."""
+    return _GROUP_AGE.pack(*age) + _encode(receipts)
+
+
+def decode_group_age(row: bytes) -> GroupAge:
+    if len(row) < _GROUP_AGE.size:
+        raise CodecError(f"malformed receipt group row: {len(row)} bytes")
+    return GroupAge(*_GROUP_AGE.unpack_from(row))
+
+
+def decode_group_receipts(row: bytes) -> GroupReceipts:
+    receipts: GroupReceipts = _stored(
+        _decode_receipt_group, row[_GROUP_AGE.size :], "receipt group"
+    )
+    return receipts
 
 
 def encode_session(session: Session) -> bytes:

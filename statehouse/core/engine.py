@@ -12,20 +12,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from statehouse.core import codec
-from statehouse.core.codec import CodecError, EventBody, EventOperationRow, Group, Head
+from statehouse.core.codec import (
+    CodecError,
+    EventBody,
+    EventOperationRow,
+    Group,
+    Head,
+    encode_record_header,
+)
 from statehouse.core.digest import event_hash, fingerprint, value_digest
 from statehouse.core.errors import Reason
 from statehouse.core.invariants import InvariantViolation
-from statehouse.core.keys import Table, agent_key, latest_key, namespace_key, record_key, u64
+from statehouse.core.keys import Table, agent_key, namespace_key, record_key, terminated, u64
 from statehouse.core.model import Committed, Refused
-from statehouse.core.preconditions import LatestRow, conflict_of
+from statehouse.core.preconditions import conflict_of
 from statehouse.core.sessions import Sessions
 from statehouse.core.validation import shape_fault
 from statehouse.core.view import Effects
 
 if TYPE_CHECKING:
+    from statehouse.core.codec import Latest
     from statehouse.core.model import Answer, Conflict, Transaction
     from statehouse.core.view import Delete, Put, View
+
+# Members of an enum cost a lookup each; these are asked for with every operation.
+_RECORDS, _LATEST, _EVENTS = Table.RECORDS, Table.LATEST, Table.EVENTS
+_AGENT_EVENTS = Table.AGENT_EVENTS
 
 
 class Engine:
@@ -38,7 +50,8 @@ class Engine:
         self._commit_ts = head.commit_ts
         self._committed_at_us = head.committed_at_us
         self._chain_hash = head.chain_hash
-        self._latest: dict[bytes, LatestRow | None] = {}
+        self._latest: dict[bytes, Latest | None] = {}
+        self._agents: dict[tuple[str, str], bytes] = {}
         self._known: set[tuple[Table, bytes]] = set()
         self._puts: list[Put] = []
 
@@ -62,7 +75,7 @@ class Engine:
         before = self._view.head().commit_ts
         for key, latest in self._latest.items():
             if latest is not None and latest[1] > before:
-                puts.append((Table.LATEST, key, codec.encode_latest(*latest)))
+                puts.append((_LATEST, key, codec.encode_latest(*latest)))
         self._sessions.add_rows(puts, deletes)
         head = Head(
             commit_ts=self._commit_ts,
@@ -102,7 +115,8 @@ class Engine:
     def _conflicts(self, transaction: Transaction) -> tuple[Conflict, ...]:
         conflicts = []
         for asked in transaction.preconditions:
-            latest = self._latest_of(latest_key(asked.namespace, asked.agent_id, asked.key))
+            agent = self._agent(asked.namespace, asked.agent_id)
+            latest = self._latest_of(agent + terminated(asked.key))
             conflict = conflict_of(asked, latest)
             if conflict is not None:
                 conflicts.append(conflict)
@@ -110,14 +124,14 @@ class Engine:
 
     def _commit(self, transaction: Transaction, time_us: int) -> Committed:
         commit_ts = self._commit_ts + 1
+        puts = self._puts
         rows: list[EventOperationRow] = []
-        agents: dict[bytes, None] = {}
+        agents: set[bytes] = set()
         for operation in transaction.operations:
             namespace, agent_id, name = operation.namespace, operation.agent_id, operation.key
             kind, value = operation.kind, operation.value
-            key = latest_key(namespace, agent_id, name)
-            agent = agent_key(namespace, agent_id)
-            agents[agent] = None
+            agent = self._agent(namespace, agent_id)
+            key = agent + terminated(name)
             latest = self._latest_of(key)
             if latest is None:
                 version = 1
@@ -125,15 +139,23 @@ class Engine:
             else:
                 version = latest[0] + 1
             self._latest[key] = (version, commit_ts, kind, time_us)
-            row = codec.encode_record_header(kind, time_us) + value
-            self._puts.append((Table.RECORDS, record_key(key, commit_ts, version), row))
+            row = encode_record_header(kind, time_us) + value
+            puts.append((_RECORDS, record_key(key, commit_ts, version), row))
             digest = value_digest(value)
             rows.append(EventOperationRow(namespace, agent_id, name, version, kind, digest))
+            if agent not in agents:
+                agents.add(agent)
+                puts.append((_AGENT_EVENTS, agent + u64(commit_ts), b""))
         self._commit_ts = commit_ts
         self._record_event(transaction, rows, time_us)
-        for agent in agents:
-            self._puts.append((Table.AGENT_EVENTS, agent + u64(commit_ts), b""))
         return Committed(commit_ts, time_us, tuple([row.version for row in rows]))
+
+    def _agent(self, namespace: str, agent_id: str) -> bytes:
+        try:
+            return self._agents[namespace, agent_id]
+        except KeyError:
+            key = self._agents[namespace, agent_id] = agent_key(namespace, agent_id)
+            return key
 
     def _record_event(
         self, transaction: Transaction, rows: list[EventOperationRow], time_us: int
@@ -151,7 +173,7 @@ class Engine:
             )
         )
         self._chain_hash = event_hash(self._chain_hash, body)
-        self._puts.append((Table.EVENTS, u64(self._commit_ts), self._chain_hash + body))
+        self._puts.append((_EVENTS, u64(self._commit_ts), self._chain_hash + body))
 
     def _first_write(self, namespace: str, agent: bytes, commit_ts: int) -> None:
         """Lists the agent and its namespace, if this first write of a key is theirs too."""
@@ -163,16 +185,16 @@ class Engine:
                 return
             self._puts.append((table, key, u64(commit_ts)))
 
-    def _latest_of(self, key: bytes) -> LatestRow | None:
+    def _latest_of(self, key: bytes) -> Latest | None:
         try:
             return self._latest[key]
         except KeyError:
             pass
-        row = self._view.get(Table.LATEST, key)
+        row = self._view.get(_LATEST, key)
         latest = None if row is None else codec.decode_latest(row)
-        if latest is not None and not 1 <= latest.commit_ts <= self._commit_ts:
+        if latest is not None and not 1 <= latest[1] <= self._commit_ts:
             raise InvariantViolation(
-                f"key {key!r} was last written by commit_ts {latest.commit_ts}, "
+                f"key {key!r} was last written by commit_ts {latest[1]}, "
                 f"but only {self._commit_ts} are committed"
             )
         self._latest[key] = latest

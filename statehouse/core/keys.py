@@ -9,11 +9,13 @@ must not know what the rows hold (codec.py).
 from __future__ import annotations
 
 from enum import IntEnum
+from struct import Struct
 
 from statehouse.core.invariants import InvariantViolation
 
 _TERMINATOR = b"\x00\x01"
 _U64_MAX = 2**64 - 1
+_PLACE = Struct(">QQ")
 
 
 class Table(IntEnum):
@@ -63,32 +65,35 @@ def escaped(name: str) -> bytes:
     return name.encode().replace(b"\x00", b"\x00\xff")
 
 
+def terminated(name: str) -> bytes:
+    """A whole name as it stands in a key."""
+    return name.encode().replace(b"\x00", b"\x00\xff") + b"\x00\x01"
+
+
 def namespace_key(namespace: str) -> bytes:
     """The key of a namespace, and what the keys of its agents begin with."""
-    return escaped(namespace) + _TERMINATOR
+    return terminated(namespace)
 
 
 def agent_key(namespace: str, agent_id: str) -> bytes:
     """The key of an agent, and what all keys of its rows begin with."""
-    return escaped(namespace) + _TERMINATOR + escaped(agent_id) + _TERMINATOR
+    return terminated(namespace) + terminated(agent_id)
 
 
 def latest_key(namespace: str, agent_id: str, key: str) -> bytes:
     """The key of a key's latest version, and what the keys of its records begin with."""
-    return agent_key(namespace, agent_id) + escaped(key) + _TERMINATOR
+    return terminated(namespace) + terminated(agent_id) + terminated(key)
 
 
 def record_key(latest: bytes, commit_ts: int, version: int = _U64_MAX) -> bytes:
     """The key of one record; without `version`, where the newest of that commit would begin."""
-    place = (_U64_MAX - commit_ts) << 64 | (_U64_MAX - version)
-    return latest + place.to_bytes(16, "big")
+    return latest + _PLACE.pack(_U64_MAX - commit_ts, _U64_MAX - version)
 
 
 def record_place(row_key: bytes) -> tuple[int, int]:
     """commit_ts and version of a record's key."""
-    place = _U64_MAX << 64 | _U64_MAX
-    place -= int.from_bytes(row_key[-16:], "big")
-    return place >> 64, place & _U64_MAX
+    commit_ts, version = _PLACE.unpack(row_key[-16:])
+    return _U64_MAX - commit_ts, _U64_MAX - version
 
 
 def receipt_key(client_id: bytes, sequence: int) -> bytes:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from statehouse.core.model import Conflict, Expectation, Kind, Precondition
 
-LatestRow = tuple[int, int, int, int]
-"""version, commit_ts, kind, committed_at_us: a `codec.Latest` as a plain tuple."""
+if TYPE_CHECKING:
+    from statehouse.core.codec import Latest
 
 _VERSION, _ABSENT = Expectation.VERSION.value, Expectation.ABSENT.value
 _TOMBSTONE = Kind.TOMBSTONE.value
 
 
-def conflict_of(precondition: Precondition, latest: LatestRow | None) -> Conflict | None:
+def conflict_of(precondition: Precondition, latest: Latest | None) -> Conflict | None:
     """What was found instead of what was expected; None when it holds."""
     version, commit_ts, exists = 0, 0, False
     if latest is not None:

@@ -33,7 +33,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from statehouse.core import codec, limits
-from statehouse.core.codec import ReceiptGroup, Session
+from statehouse.core.codec import GroupAge, Session
 from statehouse.core.errors import Reason
 from statehouse.core.invariants import InvariantViolation
 from statehouse.core.keys import Table, number_of, receipt_key, u64
@@ -55,7 +55,7 @@ class Sessions:
         self._sessions: dict[bytes, Session | None] = {}
         self._changed: set[bytes] = set()
         self._receipts: dict[bytes, bytes | None] = {}
-        self._groups: dict[int, ReceiptGroup | None] = {}
+        self._groups: dict[int, bytes | None] = {}
         self._stored_groups_end = False
         self._made: dict[bytes, list[int]] = {}
 
@@ -120,10 +120,8 @@ class Sessions:
     def end_group(self, index: int, committed_at_us: int, commit_ts: int) -> None:
         """Lists the receipts the group made, so that they can be dropped together."""
         if self._made:
-            made = tuple(
-                [(client_id, tuple(sequences)) for client_id, sequences in self._made.items()]
-            )
-            self._groups[index] = ReceiptGroup(committed_at_us, commit_ts, made)
+            age = GroupAge(committed_at_us, commit_ts)
+            self._groups[index] = codec.encode_receipt_group(age, self._made)
             self._made = {}
 
     def expire(self, committed_at_us: int, commit_ts: int) -> None:
@@ -136,16 +134,17 @@ class Sessions:
             found = self._oldest_group()
             if found is None:
                 return
-            index, group = found
-            if group.committed_at_us >= oldest_us or group.commit_ts >= commit_ts:
+            index, row = found
+            age = codec.decode_group_age(row)
+            if age.committed_at_us >= oldest_us or age.commit_ts >= commit_ts:
                 return
-            for client_id, sequences in group.receipts:
-                self._expire_client(client_id, sequences, index, group.commit_ts)
+            for client_id, sequences in codec.decode_group_receipts(row).items():
+                self._expire_client(client_id, sequences, index, age.commit_ts)
             self._groups[index] = None
             self.receipts_from = index + 1
 
     def _expire_client(
-        self, client_id: bytes, sequences: tuple[int, ...], index: int, commit_ts: int
+        self, client_id: bytes, sequences: list[int], index: int, commit_ts: int
     ) -> None:
         session = self._session(client_id)
         if session is None:
@@ -159,15 +158,15 @@ class Sessions:
             self._sessions[client_id] = None
             self.floor = max(self.floor, commit_ts + 1)
 
-    def _oldest_group(self) -> tuple[int, ReceiptGroup] | None:
+    def _oldest_group(self) -> tuple[int, bytes] | None:
         if not self._stored_groups_end:
             row = self._view.first(Table.RECEIPT_GROUPS, u64(self.receipts_from))
             if row is not None:
-                return number_of(row[0]), codec.decode_receipt_group(row[1])
+                return number_of(row[0]), row[1]
             self._stored_groups_end = True
-        for index, group in self._groups.items():
-            if group is not None:
-                return index, group
+        for index, made in self._groups.items():
+            if made is not None:
+                return index, made
         return None
 
     # -- Rows
@@ -200,9 +199,8 @@ class Sessions:
                 puts.append((Table.RECEIPTS, key, row))
             else:
                 deletes.append((Table.RECEIPTS, key))
-        for index, group in self._groups.items():
-            if group is not None:
-                row = codec.encode_receipt_group(group)
+        for index, row in self._groups.items():
+            if row is not None:
                 puts.append((Table.RECEIPT_GROUPS, u64(index), row))
             else:
                 deletes.append((Table.RECEIPT_GROUPS, u64(index)))

@@ -24,9 +24,11 @@ from statehouse.core.model import (
 )
 
 CLIENT_ID_BYTES = 16
+_NO_METADATA = Metadata()
 _U63_MAX = 2**63 - 1
 _KINDS = frozenset(kind.value for kind in Kind)
 _EXPECTATIONS = frozenset(expectation.value for expectation in Expectation)
+_ordinary = re.compile(r"[ -~]{1,256}").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
 
@@ -59,9 +61,14 @@ def check_commit_ts(commit_ts: int, field: str) -> None:
 def check_transaction(transaction: Transaction) -> None:
     """Everything of a transaction, its op id included."""
     _check_op_id(transaction)
-    _check_text(transaction.txn_id, "txn_id", limits.NAME_BYTES_MAX, "name_bytes_max")
-    _check_count("operations", len(transaction.operations), "transaction_operations_max")
-    _check_count("preconditions", len(transaction.preconditions), "transaction_preconditions_max")
+    if transaction.txn_id:
+        _check_name(transaction.txn_id, "txn_id")
+    count = len(transaction.operations)
+    if count > limits.TRANSACTION_OPERATIONS_MAX:
+        raise _too_large("the number of operations", "transaction_operations_max", count)
+    count = len(transaction.preconditions)
+    if count > limits.TRANSACTION_PRECONDITIONS_MAX:
+        raise _too_large("the number of preconditions", "transaction_preconditions_max", count)
     for number, operation in enumerate(transaction.operations):
         check_operation(operation, f"operations[{number}].")
     for number, precondition in enumerate(transaction.preconditions):
@@ -95,17 +102,21 @@ def check_value(kind: int, value: bytes, field: str = "value") -> None:
 
 def check_metadata(metadata: Metadata) -> None:
     """Who, why and what led to it: the sizes, and numbers that can be a commit_ts."""
+    if metadata == _NO_METADATA:
+        return
     texts = [metadata.actor, metadata.reason, metadata.run_id, metadata.tool_call_id]
     for name, text in metadata.extra:
         texts += (name, text)
-    if any(texts):
-        total_bytes = sum([_text_bytes(text, "metadata") for text in texts])
-        if total_bytes > limits.METADATA_BYTES_MAX:
-            raise _too_large("metadata", "metadata_bytes_max", total_bytes)
+    total_bytes = sum([_text_bytes(text, "metadata") for text in texts])
+    if total_bytes > limits.METADATA_BYTES_MAX:
+        raise _too_large("metadata", "metadata_bytes_max", total_bytes)
     names = [name for name, _ in metadata.extra]
     if names != sorted(set(names)):
         raise _invalid("metadata.extra must be sorted by name, each name once")
-    _check_count("metadata.caused_by", len(metadata.caused_by), "metadata_causes_max")
+    if len(metadata.caused_by) > limits.METADATA_CAUSES_MAX:
+        raise _too_large(
+            "the number of metadata.caused_by", "metadata_causes_max", len(metadata.caused_by)
+        )
     for number, commit_ts in enumerate(metadata.caused_by):
         _check_number(commit_ts, 1, f"metadata.caused_by[{number}]")
 
@@ -149,22 +160,18 @@ def _check_precondition(precondition: Precondition, field: str) -> None:
 
 
 def _check_name(name: str, where: str, field: str = "") -> None:
+    if _ordinary(name):
+        return
     if not name:
         raise _invalid(f"{where}{field} is empty; give a name")
-    _check_text(name, where + field, limits.NAME_BYTES_MAX, "name_bytes_max")
+    size_bytes = _text_bytes(name, where + field)
+    if size_bytes > limits.NAME_BYTES_MAX:
+        raise _too_large(where + field, "name_bytes_max", size_bytes)
     found = _CONTROL.search(name)
     if found is not None:
         raise _invalid(
             f"{where}{field} holds the control character {found.group()!r}; leave it out"
         )
-
-
-def _check_text(text: str, field: str, bytes_max: int, limit: str) -> None:
-    # Most names are short enough whatever they hold: UTF-8 takes at most 4 bytes a character.
-    if len(text) * 4 > bytes_max or not text.isascii():
-        size_bytes = _text_bytes(text, field)
-        if size_bytes > bytes_max:
-            raise _too_large(field, limit, size_bytes)
 
 
 def _text_bytes(text: str, field: str) -> int:
@@ -200,11 +207,6 @@ def _json_depth(value: bytes) -> int:
 def _check_number(number: int, least: int, field: str) -> None:
     if not least <= number <= _U63_MAX:
         raise _invalid(f"{field} is {number}; it must lie between {least} and {_U63_MAX}")
-
-
-def _check_count(field: str, count: int, limit: str) -> None:
-    if count > getattr(limits, limit.upper()):
-        raise _too_large(f"the number of {field}", limit, count)
 
 
 def _invalid(message: str) -> Failure:

@@ -103,10 +103,11 @@ class StateView:
         """The keys that hold a value at `at` and begin with `prefix`, in bytewise order."""
         at = self._clip(at)
         for row_key, name, latest in self._latest_rows(namespace, agent_id, prefix):
-            if latest.commit_ts <= at:
-                if latest.kind != _TOMBSTONE:
+            version, commit_ts, kind, _ = latest
+            if commit_ts <= at:
+                if kind != _TOMBSTONE:
                     yield name
-            elif latest.version > 1:
+            elif version > 1:
                 record = self._record_at(row_key, name, at)
                 if record is not None and record.kind != _TOMBSTONE:
                     yield name
