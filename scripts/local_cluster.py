@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -49,6 +50,7 @@ PROBE_TIMEOUT_S = 1.0
 POLL_INTERVAL_S = 0.05
 LOG_LINES_SHOWN = 5
 # Free ports are looked for below the range from which the kernel takes those of outgoing calls.
+ROOM_FOR_JOINERS = 3
 FREE_PORTS = range(20_000, 31_000)
 
 Answer = TypeVar("Answer", bound="Message")
@@ -100,7 +102,10 @@ class Node:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         same = _started_ticks(pid) == recorded["started_ticks"]
-        return pid if same and str(self.data).encode() in _command_line(pid) else None
+        # A process that is ending has lost its command line, but it still holds its sockets.
+        command_line = _command_line(pid)
+        ours = not command_line or str(self.data).encode() in command_line
+        return pid if same and ours else None
 
     def last_words(self) -> str:
         """The end of the node's log, for a message."""
@@ -139,7 +144,9 @@ class LocalCluster:
         self.size: int = known.get("nodes", nodes or DEFAULT_NODES)
         if base_port is None:
             base_port = DEFAULT_BASE_PORT
-        self.base_port: int = known.get("base_port", base_port) or free_base_port(self.size)
+        self.base_port: int = known.get("base_port", base_port) or free_base_port(
+            self.size + ROOM_FOR_JOINERS
+        )
 
     @property
     def nodes(self) -> list[Node]:
@@ -200,6 +207,14 @@ class LocalCluster:
         node.record.write_text(json.dumps({"pid": pid, "started_ticks": _started_ticks(pid)}))
         return pid
 
+    def join(self, number: int, *, timeout_s: float = START_TIMEOUT_S) -> str:
+        """Starts a node beyond `size` that waits to be added; returns its peer address."""
+        if number <= self.size:
+            raise ClusterError(f"n{number} is one of the first {self.size} nodes: start it instead")
+        self.spawn(number)
+        self.wait(lambda reports: self._answers(reports, number), timeout_s=timeout_s, writes=False)
+        return self.node(number).peer_address
+
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> list[str]:
         """Asks every node to stop; returns the names of those that had to be killed after all."""
         for node in self.nodes:
@@ -238,8 +253,8 @@ class LocalCluster:
         quorate = running > self.size // 2 and number <= self.size
 
         def up(reports: list[NodeReport]) -> bool:
-            report = next(r for r in reports if r.node.number == number)
-            return report.serving if quorate else report.status is not None
+            serving = any(report.serving for report in reports if report.node.number == number)
+            return serving if quorate else self._answers(reports, number)
 
         self.wait(up, timeout_s=timeout_s, writes=quorate)
 
@@ -289,6 +304,10 @@ class LocalCluster:
                 seen = "; ".join(describe(report) for report in reports)
                 raise ClusterError(f"not ready after {timeout_s:g} s: {seen}; see {self.folder}")
             time.sleep(POLL_INTERVAL_S)
+
+    @staticmethod
+    def _answers(reports: list[NodeReport], number: int) -> bool:
+        return any(r.status is not None for r in reports if r.node.number == number)
 
     def _arguments(self, node: Node) -> list[str]:
         members = ",".join(
@@ -348,12 +367,16 @@ def _stat_fields(pid: int) -> list[str]:
 
 
 def _started_ticks(pid: int) -> int | None:
-    """When the process started, in clock ticks since boot; None if it is gone or a zombie."""
+    """When the process started, in clock ticks since boot; None if it is gone.
+
+    A zombie is gone once its last thread is: the first may end before the others.
+    """
     try:
         fields = _stat_fields(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    ended = fields[0] in "ZX" and int(fields[17]) <= 1
+    return None if ended else int(fields[19])
 
 
 def _command_line(pid: int) -> bytes:
@@ -468,8 +491,9 @@ def _run(arguments: argparse.Namespace) -> int:
         case "restart":
             cluster.restart(arguments.number)
         case "join":
-            cluster.spawn(arguments.number)
-            print(f"statehousectl cluster add {cluster.node(arguments.number).peer_address}")
+            peer_address = cluster.join(arguments.number)
+            print(f"export STATEHOUSE_URL={cluster.endpoints}")
+            print(f"statehousectl cluster add {peer_address}")
         case "wipe":
             cluster.wipe()
     return 0
@@ -493,8 +517,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _use_project_environment() -> None:
+    """Starts this script anew with the Python of .venv, if the present one lacks the project."""
+    if importlib.util.find_spec("statehouse_sdk") is not None:
+        return
+    python = Path(__file__).resolve().parent.parent / ".venv" / "bin" / "python"
+    if not python.exists():
+        raise ClusterError(
+            f"the project is not installed for {sys.executable}: run scripts/quickstart, "
+            "which makes .venv, or install it with pip"
+        )
+    os.execv(python, [str(python), *sys.argv])
+
+
 def main() -> int:
     try:
+        _use_project_environment()
         return _run(_parser().parse_args())
     except ClusterError as error:
         print(f"local_cluster: {error}", file=sys.stderr)
