@@ -104,8 +104,8 @@ def test_what_ours_writes_it_reads(cluster, v1_python, nodes, agent_id):
     with Statehouse(url=cluster.endpoints) as client, client.begin_transaction() as tx:
         tx.write(agent_id, "k", {"n": 7, "half": 0.5, "list": [1, {"deep": [None]}]})
     script = (
-        "import sys; from statehouse import Statehouse; from v1_client_driver import plain;"
-        "print(plain(Statehouse(sys.argv[1]).get_state(sys.argv[2], 'k').value))"
+        "import json, sys; from statehouse import Statehouse; from v1_client_driver import plain;"
+        "print(json.dumps(plain(Statehouse(sys.argv[1]).get_state(sys.argv[2], 'k').value)))"
     )
     done = subprocess.run(
         [v1_python, "-c", script, nodes["follower"], agent_id],
@@ -115,4 +115,4 @@ def test_what_ours_writes_it_reads(cluster, v1_python, nodes, agent_id):
         timeout=DRIVE_TIMEOUT_S,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "{'n': 7.0, 'half': 0.5, 'list': [1.0, {'deep': [None]}]}"
+    assert json.loads(done.stdout) == {"n": 7, "half": 0.5, "list": [1, {"deep": [None]}]}
