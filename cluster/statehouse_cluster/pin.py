@@ -65,6 +65,7 @@ FIELDS: Final = frozenset(
         "_SyncObj__raftNextIndex",
         "_SyncObj__raftState",
         "_SyncObj__readonlyNodes",
+        "_poller",
     }
 )
 """Read or set; they exist once the library's constructor has run."""
@@ -83,6 +84,7 @@ def check() -> None:
     for name, expected in FILES.items():
         if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
             raise PinViolation(f"{folder / name} is not the file that was audited; {advice}")
-    missing = sorted(name for name in METHODS if not hasattr(SyncObj, name))
+    missing = {name for name in METHODS if not callable(getattr(SyncObj, name, None))}
+    missing |= FIELDS - set(SyncObj.__init__.__code__.co_names)
     if missing:
-        raise PinViolation(f"pysyncobj has no {', '.join(missing)}; {advice}")
+        raise PinViolation(f"pysyncobj has no {', '.join(sorted(missing))}; {advice}")
