@@ -196,7 +196,7 @@ class Ban:
 
 # Where settings are read, and where the wall clock that is handed to others comes from.
 SETTINGS_EDGE = ("statehouse/daemon.py", "sdk/statehouse_sdk/client.py")
-CLOCK_EDGE = ("statehouse/node.py", "statehouse/rpc/server.py")
+CLOCK_EDGE = ("statehouse/daemon.py", "statehouse/rpc/server.py")
 
 BANS = (
     Ban("time.time", "what is stored or compared is whole microseconds: time.time_ns"),
