@@ -30,7 +30,8 @@ _KINDS = frozenset(kind.value for kind in Kind)
 _EXPECTATIONS = frozenset(expectation.value for expectation in Expectation)
 _ordinary = re.compile(r"[ -~]{1,256}").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
+# Possessive, with an optional end, so that no text makes it look twice at the same byte.
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
 
 
 def check_namespace(namespace: str, field: str = "namespace") -> None:

@@ -131,10 +131,7 @@ class StateStore:
     def checkpoint(self, directory: Path) -> None:
         """Writes a consistent, durable copy into `directory`, which must not exist."""
         self._database.checkpoint(directory)
-        try:
-            sync_tree(directory)
-        except OSError as error:
-            raise StoreFailed(f"cannot sync the copy in {directory}: {error}") from error
+        _sync_copy(directory)
 
     def install(self, directory: Path) -> None:
         """Replaces the state by a checkpoint, atomically and durably; takes the directory over.
@@ -142,6 +139,8 @@ class StateStore:
         Raises StoreRefused when the copy is unsound; the state in use is then untouched. Open views
         keep reading the state they were made from.
         """
+        # Once it is open, RocksDB adds and removes files of its own, and syncs them itself.
+        _sync_copy(directory)
         moved = self._directory.move_in(directory)
         database: Database | None = None
         try:
@@ -153,7 +152,6 @@ class StateStore:
                     "already; it was not installed"
                 )
             database.sync()
-            sync_tree(moved)
         except StoreRefused:
             if database is not None:
                 database.release()
@@ -244,3 +242,10 @@ def _check_head(database: Database, head: Head) -> None:
             f"the database in {database.path} ends at commit_ts {commit_ts}, but says it holds "
             f"{head.commit_ts}: remove this member and add a new one with an empty data directory"
         )
+
+
+def _sync_copy(directory: Path) -> None:
+    try:
+        sync_tree(directory)
+    except OSError as error:
+        raise StoreFailed(f"cannot sync the copy in {directory}: {error}") from error

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from statehouse.core import codec
-from statehouse.core.digest import HASH_BYTES
+from statehouse.core.digest import GENESIS, HASH_BYTES, event_hash, value_digest
 from statehouse.core.keys import (
     Table,
     agent_key,
@@ -172,6 +172,26 @@ class StateView:
             if event is not None:
                 yield event
 
+    def verify(self) -> None:
+        """Checks every event against the chain of hashes, and every value against its event.
+
+        Raises StoreFailed naming the first commit_ts that does not agree.
+        """
+        expected, previous = 1, GENESIS
+        for row in self._event_rows(1, self.commit_ts, False):
+            chain_hash, body = codec.decode_event_row(row)
+            if body.commit_ts != expected or event_hash(previous, row[HASH_BYTES:]) != chain_hash:
+                raise StoreFailed(f"the event of commit_ts {expected} is not in the chain")
+            values = self._operations(body, None, None)
+            for told, found in zip(body.operations, values, strict=True):
+                if value_digest(found.value) != told.digest:
+                    raise StoreFailed(
+                        f"the value of key {told.key!r} at commit_ts {expected} is another"
+                    )
+            expected, previous = expected + 1, chain_hash
+        if expected != self.commit_ts + 1 or previous != self.chain_head:
+            raise StoreFailed(f"the chain ends before commit_ts {self.commit_ts}")
+
     # -- How
 
     def _clip(self, at: int | None) -> int:
@@ -246,7 +266,7 @@ class StateView:
             body.txn_id,
             body.metadata,
             operations,
-            chain_hash[:HASH_BYTES],
+            chain_hash,
         )
 
     def _operations(
