@@ -113,7 +113,8 @@ async def _serve(settings: NodeConfig) -> None:
     server = RpcServer()
     wanted = addresses.parse(settings.listen, port_zero=True)
     listens = addresses.Address(wanted.host, server.bind(wanted.host, wanted.port))
-    click.echo(banner(settings, str(listens), version(), git_sha()), nl=False)
+    if settings.log_format == "text":
+        click.echo(banner(settings, str(listens), version(), git_sha()), nl=False)
     files = NodeFiles(
         None if settings.use_memory else settings.data_dir, settings.name, now_us=_now_us
     )

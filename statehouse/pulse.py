@@ -66,7 +66,7 @@ class PulsingMachine:
 
     def apply(
         self, entries: Sequence[Entry], position: Position, configuration: bytes | None
-    ) -> list[Sequence[object]]:
+    ) -> Sequence[Sequence[object]]:
         """As the machine does, then the pulse."""
         results = self._machine.apply(entries, position, configuration)
         if entries:

@@ -50,7 +50,7 @@ class StateMachine(Protocol):
 
     def apply(
         self, entries: Sequence[Entry], position: Position, configuration: bytes | None
-    ) -> list[Sequence[object]]:
+    ) -> Sequence[Sequence[object]]:
         """Applies entries in one atomic step, with the position and, unless None, configuration.
 
         Returns for each entry one result for each command of its group, in order. `entries` may be
