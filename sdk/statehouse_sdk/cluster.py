@@ -63,9 +63,7 @@ def add_member(session: Session, peer_address: str) -> Iterator[AddProgress]:
         address = session.choose(attempts, leader=True)
         begun = False
         try:
-            for message in session.open_stream(
-                "AddMember", address, request, ATTEMPT_TIMEOUT_S, None
-            ):
+            for message in session.open_stream("AddMember", address, request, None):
                 begun = True
                 yield convert.progress_of(message)
             return

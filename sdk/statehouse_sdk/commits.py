@@ -49,6 +49,7 @@ class PendingCommit:
         except StatehouseError:
             self.uncertain = attempts.uncertain
             raise
+        self.uncertain = False
         self.finish()
         return response
 

@@ -87,7 +87,8 @@ class Endpoints:
         if address == self._leader:
             self._leader = ""
         node = self._nodes.get(address)
-        if node is not None:
+        # Many calls fail together when one connection breaks: that is one failure, not many.
+        if node is not None and node.rests_until_s <= now_s:
             rest_s = min(REST_FIRST_S * 2 ** min(node.failures, 10), REST_MAX_S)
             node.failures += 1
             node.rests_until_s = now_s + rest_s

@@ -80,7 +80,7 @@ CODES: Final[dict[grpc.StatusCode, Meaning]] = {
     grpc.StatusCode.DATA_LOSS: Meaning(errors.ServerError, False, _NO),
 }
 
-_BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED}
+_BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
 class CallFailed(Exception):

@@ -6,14 +6,12 @@ resumes from is only what it has seen in events, or what a message without event
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from statehouse_proto.v2 import state_pb2 as state
 
 from statehouse_sdk.faults import CallFailed
-from statehouse_sdk.retry import ATTEMPT_TIMEOUT_S, Attempts
 from statehouse_sdk.session import STREAM_QUIET_S, Session
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ def events(session: Session, request: state.ReplayRequest, *, stale: bool) -> It
         address = session.choose(attempts, leader=not stale)
         answered = False
         try:
-            for response in _open(session, address, rest, attempts):
+            for response in _open(session, address, rest):
                 if not answered:
                     session.succeeded(address, as_leader=not stale)
                     answered = True
@@ -89,11 +87,10 @@ def events(session: Session, request: state.ReplayRequest, *, stale: bool) -> It
 
 
 def _open(
-    session: Session, address: str, request: state.ReplayRequest, attempts: Attempts
+    session: Session, address: str, request: state.ReplayRequest
 ) -> Iterator[state.ReplayResponse]:
-    connect_s = min(ATTEMPT_TIMEOUT_S, attempts.timeout_s(time.monotonic()))
     quiet_s = FOLLOW_QUIET_S if request.follow else STREAM_QUIET_S
-    return session.open_stream("Replay", address, request, connect_s, quiet_s)
+    return session.open_stream("Replay", address, request, quiet_s)
 
 
 def _was_only_quiet(request: state.ReplayRequest, answered: bool, failure: CallFailed) -> bool:

@@ -17,7 +17,7 @@ from statehouse_proto.services import CLUSTER_SERVICE, STATE_SERVICE, Method, me
 from statehouse_sdk.endpoints import Endpoints
 from statehouse_sdk.faults import CallFailed
 from statehouse_sdk.op_ids import OpIds
-from statehouse_sdk.retry import RULES, Attempts, GiveUp
+from statehouse_sdk.retry import RULES, Attempts, GiveUp, Rule
 from statehouse_sdk.transport import Transport
 
 if TYPE_CHECKING:
@@ -78,13 +78,16 @@ class Session:
         """All messages of a finite stream of one attempt, so that they speak for one commit_ts."""
 
         def send(address: str, timeout_s: float) -> list[Any]:
-            return list(self.open_stream(name, address, request, timeout_s, STREAM_QUIET_S))
+            quiet_s = min(timeout_s, STREAM_QUIET_S)
+            return list(self.open_stream(name, address, request, quiet_s))
 
         return self.drive(self.attempts(name, self.deadline_s()), send, leader=not stale)
 
     def send(self, name: str, address: str, request: Any, timeout_s: float) -> Any:
         """One attempt of a unary call at this node; raises CallFailed."""
-        return self._transport.call(address, METHODS[name], request, timeout_s)
+        return self._transport.call(
+            address, METHODS[name], request, timeout_s, sure=_must_be_sure(name)
+        )
 
     def ask(self, name: str, address: str, request: Any, timeout_s: float) -> Any:
         """One attempt of a unary call at this very node; raises its error."""
@@ -94,10 +97,12 @@ class Session:
             raise failure.fault.error from None
 
     def open_stream(
-        self, name: str, address: str, request: Any, timeout_s: float, quiet_s: float | None
+        self, name: str, address: str, request: Any, quiet_s: float | None
     ) -> Iterator[Any]:
         """One attempt of a streamed call at this node; CallFailed comes out while iterating."""
-        return self._transport.stream(address, METHODS[name], request, timeout_s, quiet_s)
+        return self._transport.stream(
+            address, METHODS[name], request, quiet_s, sure=_must_be_sure(name)
+        )
 
     def drive(
         self, attempts: Attempts, send: Callable[[str, float], Answer], *, leader: bool = True
@@ -165,3 +170,8 @@ class Session:
             raise
         self.succeeded(address, as_leader=leader)
         return answer
+
+
+def _must_be_sure(name: str) -> bool:
+    """Whether it matters that an attempt without a connection surely had no effect."""
+    return RULES[name][0] is not Rule.READ

@@ -163,10 +163,10 @@ class Transaction:
         written; `cause` tells why, and after an UnavailableError the same object may be committed
         again), OutcomeUnknownError (commit the same object again to learn it).
         """
-        if self._pending is None or not self._pending.uncertain:
-            self._check_usable()
-        else:
+        if self._is_in_doubt():
             self._check_process()
+        else:
+            self._check_usable()
         if self._pending is None:
             self._check_size()
             self._pending = PendingCommit(self._client._session_here(), self._request, self)
@@ -192,7 +192,7 @@ class Transaction:
             raise TransactionFinishedError(
                 f"transaction {self.txn_id} is committed and cannot be aborted"
             )
-        if self._pending is not None and self._pending.uncertain:
+        if self._is_in_doubt():
             raise OutcomeUnknownError(
                 f"transaction {self.txn_id} was sent and may be committed; call commit() again to"
                 " learn it"
@@ -213,7 +213,7 @@ class Transaction:
             return
         if error is None:
             self.commit()
-        elif self._pending is None or not self._pending.uncertain:
+        elif not self._is_in_doubt():
             self._end(_State.ABORTED)
 
     def __repr__(self) -> str:
@@ -271,7 +271,7 @@ class Transaction:
             raise TransactionFinishedError(
                 f"transaction {self.txn_id} is already {self._state.value}; begin a new one"
             )
-        if self._pending is not None and self._pending.uncertain:
+        if self._is_in_doubt():
             raise OutcomeUnknownError(
                 f"transaction {self.txn_id} was sent and may be committed; only commit() can follow"
             )
@@ -282,6 +282,12 @@ class Transaction:
                 f"transaction {self.txn_id} expired before its commit; nothing was written, begin a"
                 " new one"
             )
+
+    def _is_in_doubt(self) -> bool:
+        """Whether it was sent, and may be committed without this object knowing."""
+        if self._state is _State.COMMITTED or self._pending is None:
+            return False
+        return self._pending.uncertain
 
     def _check_process(self) -> None:
         if os.getpid() != self._pid:

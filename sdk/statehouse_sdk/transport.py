@@ -1,8 +1,8 @@
 """Owns the channels: one a node, opened when first needed; one attempt of one call goes through it.
 
 It never retries (session.py drives that) and says of every failure what it proves. The one thing it
-adds to gRPC: before a call is sent, the connection stands. So "no connection" surely means "not
-sent", and a commit that never left is not reported as unknown.
+adds to gRPC: a call that may not be repeated blindly is sent only once the connection stands. So
+"no connection" surely means "not sent", and a commit that never left is not reported as unknown.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
+from statehouse_proto.services import CLUSTER_SERVICE, methods
+from statehouse_proto.v2 import cluster_pb2 as cluster
 
 from statehouse_sdk import faults
 from statehouse_sdk.errors import StatehouseError
@@ -46,6 +48,11 @@ OPTIONS: Final = (
 )
 
 
+CONNECT_TIMEOUT_S: Final = 1.5
+
+_STATUS: Final = methods(CLUSTER_SERVICE)["Status"]
+
+
 class _Link:
     """The channel to one node, and whether its connection is known to stand."""
 
@@ -70,29 +77,19 @@ class _Link:
         return bound
 
     def connect(self, timeout_s: float) -> None:
-        """Returns when the connection stands; raises CallFailed when it does not come about."""
+        """Returns when the connection stands; raises CallFailed when it does not come about.
+
+        The proof is a harmless question. (Watching a channel's connectivity would do too, but gRPC
+        polls it from a thread of its own, which fails aloud when the channel is closed meanwhile.)
+        """
         if self.stands:
             return
-        done = threading.Event()
-        ready = False
-
-        def on_state(state: grpc.ChannelConnectivity) -> None:
-            nonlocal ready
-            if state is grpc.ChannelConnectivity.READY:
-                ready = True
-            if ready or state in (
-                grpc.ChannelConnectivity.TRANSIENT_FAILURE,
-                grpc.ChannelConnectivity.SHUTDOWN,
-            ):
-                done.set()
-
-        self.channel.subscribe(on_state, try_to_connect=True)
         try:
-            done.wait(timeout_s)
-        finally:
-            self.channel.unsubscribe(on_state)
-        if not ready:
-            raise faults.not_connected(self.address)
+            self.callable_of(_STATUS)(cluster.StatusRequest(), timeout=timeout_s)
+        except grpc.RpcError as error:
+            failure = faults.failure_of(error, self.address)
+            if failure.broken or failure.fault.stalled:
+                raise faults.not_connected(self.address) from None
         self.stands = True
 
 
@@ -105,26 +102,32 @@ class Transport:
         self._watch = StallWatch()
         self._closed = False
 
-    def call(self, address: str, method: Method, request: Any, timeout_s: float) -> Any:
-        """One attempt of a unary call; raises faults.CallFailed."""
+    def call(
+        self, address: str, method: Method, request: Any, timeout_s: float, *, sure: bool
+    ) -> Any:
+        """One attempt of a unary call; raises CallFailed. `sure`: connect before it is sent."""
         link = self._link(address)
         deadline_s = time.monotonic() + timeout_s
-        link.connect(timeout_s)
-        remaining_s = max(deadline_s - time.monotonic(), 0.001)
         try:
-            return link.callable_of(method)(request, timeout=remaining_s)
+            if sure:
+                link.connect(timeout_s)
+            remaining_s = max(deadline_s - time.monotonic(), 0.001)
+            answer = link.callable_of(method)(request, timeout=remaining_s)
         except grpc.RpcError as error:
-            raise self._failure(link, error) from None
+            raise self._failure(link, error, sure=sure) from None
         except ValueError as error:
             raise self._closed_while_used(error) from None
+        link.stands = True
+        return answer
 
     def stream(
-        self, address: str, method: Method, request: Any, connect_s: float, quiet_s: float | None
+        self, address: str, method: Method, request: Any, quiet_s: float | None, *, sure: bool
     ) -> Iterator[Any]:
         """One attempt of a streamed call; broken off when the node is quiet for `quiet_s`."""
         link = self._link(address)
-        link.connect(connect_s)
         try:
+            if sure:
+                link.connect(CONNECT_TIMEOUT_S)
             call = link.callable_of(method)(request)
         except ValueError as error:
             raise self._closed_while_used(error) from None
@@ -137,7 +140,8 @@ class Transport:
                 except StopIteration:
                     return
                 except grpc.RpcError as error:
-                    raise self._stream_failure(link, watched, error) from None
+                    raise self._stream_failure(link, watched, error, sure=sure) from None
+                link.stands = True
                 yield message
         finally:
             self._watch.remove(watched)
@@ -162,18 +166,25 @@ class Transport:
                 link = self._links[address] = _Link(address)
             return link
 
-    def _failure(self, link: _Link, error: grpc.RpcError) -> Exception:
+    def _failure(self, link: _Link, error: grpc.RpcError, *, sure: bool) -> Exception:
         if self._closed:
             return _client_closed()
         failure = faults.failure_of(error, link.address)
-        if failure.broken:
-            link.stands = False
+        if not failure.broken:
+            return failure
+        stood, link.stands = link.stands, False
+        # A call that was sent on a standing connection is never told as "not sent": in between,
+        # another thread may have seen the connection break.
+        if not (sure or stood):
+            return faults.not_connected(link.address)
         return failure
 
-    def _stream_failure(self, link: _Link, watched: Watched, error: grpc.RpcError) -> Exception:
+    def _stream_failure(
+        self, link: _Link, watched: Watched, error: grpc.RpcError, *, sure: bool
+    ) -> Exception:
         if watched.broken_off and not self._closed:
             return faults.stalled(link.address)
-        return self._failure(link, error)
+        return self._failure(link, error, sure=sure)
 
     def _closed_while_used(self, error: ValueError) -> Exception:
         # gRPC refuses calls on a closed channel with a bare ValueError.

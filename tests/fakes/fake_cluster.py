@@ -1,7 +1,7 @@
 """A cluster of fake nodes that fail on demand: real gRPC servers over one toy state.
 
-A test says what the next calls of a method on a node do (`node.will("Commit", LoseAnswer())`); after
-that the node behaves. Leadership is what the test says it is. No consensus, no disk.
+A test says what the next calls of a method on a node do (`node.will("Commit", LoseAnswer())`);
+after that the node behaves. Leadership is what the test says it is. No consensus, no disk.
 """
 
 from __future__ import annotations
@@ -251,7 +251,8 @@ class FakeNode:
         while context.is_active() and not self._stopping.is_set():
             self._check_leader(request.consistency)
             with toy.grown:
-                toy.grown.wait_for(lambda: toy.commit_ts >= start, timeout=0.05)
+                if toy.commit_ts < start:
+                    toy.grown.wait(0.05)
                 end = toy.commit_ts
             for event in toy.events_in(request.namespace, request.agent_id, start, end):
                 yield state.ReplayResponse(events=[event], served_at=event.commit_ts)
