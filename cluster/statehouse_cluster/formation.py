@@ -41,6 +41,7 @@ __all__ = ["FormationRefused", "FormationStopped", "form"]
 PROBE_TIMEOUT_S: Final = 1.0
 PROBE_INTERVAL_S: Final = 0.2
 REPORT_INTERVAL_S: Final = 5.0
+REFUSAL_LINGER_S: Final = 1.0
 _POLL_S: Final = 0.05
 
 
@@ -206,6 +207,9 @@ def _meet(
                 report_at = now + REPORT_INTERVAL_S
             poller.poll(_POLL_S)
             links.tick()
+    except FormationRefused:
+        _answer_on(poller, links, stop)
+        raise
     finally:
         asker.end()
         wakeup.close()
@@ -213,6 +217,14 @@ def _meet(
         poller.close()
     report(f"{former.identity.name} is a founding member of cluster {former.identity.cluster_id}")
     return former.identity
+
+
+def _answer_on(poller: Poller, links: PeerLinks, stop: threading.Event) -> None:
+    """Lets the others, who ask soon, meet the reason for the refusal as well, not just silence."""
+    until = time.monotonic() + REFUSAL_LINGER_S
+    while not stop.is_set() and time.monotonic() < until:
+        poller.poll(_POLL_S)
+        links.tick()
 
 
 def _hear(former: _Former, asker: _Asker) -> str:

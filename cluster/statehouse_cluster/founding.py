@@ -140,6 +140,10 @@ def _check(
         )
     elif bound:
         _check_bound(me, bound, reply)
+    elif reply.cluster_id and all(member.uuid != me.uuid for member in reply.members):
+        raise FormationRefused(
+            f"{name} has agreed to form a cluster with another disk of {me.name}; {_BEGIN_ANEW}"
+        )
 
 
 def _check_member(me: Member, bound: tuple[Member, ...], reply: HelloReply) -> None:

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 DIAL_TIMEOUT_S: Final = 1.0
 HELLO_TIMEOUT_S: Final = 2.0
+UNACKNOWLEDGED_TIMEOUT_S: Final = 5.0
+"""How long the other machine may leave what was sent without an answer. The kernel's own patience
+would keep a link silent for a minute after a cut of the network has healed."""
+
 BACKOFF_MIN_S: Final = 0.05
 BACKOFF_MAX_S: Final = 1.0
 _BACKOFF_DOUBLINGS_MAX: Final = 10
@@ -164,6 +168,9 @@ class OutgoingLink:
             dialing = socket.socket(endpoint.family, socket.SOCK_STREAM)
             dialing.setblocking(False)
             set_options(dialing)
+            dialing.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED_TIMEOUT_S * 1000)
+            )
             result = dialing.connect_ex(endpoint.sockaddr)
         except OSError as error:
             if dialing is not None:

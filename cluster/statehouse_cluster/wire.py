@@ -141,7 +141,8 @@ class FrameReader:
             end = start + _FRAME.size + size
             if len(buffer) < end:
                 break
-            payload = bytes(buffer[start + _FRAME.size : end])
+            with memoryview(buffer) as view:
+                payload = bytes(view[start + _FRAME.size : end])
             if zlib.crc32(payload) != checksum:
                 raise WireError(f"a frame of {size} bytes has a wrong checksum")
             payloads.append(payload)

@@ -403,6 +403,13 @@ def test_a_dial_that_hangs_is_given_up(peers, sockets):
     until(lambda: any("no answer to dialing" in line for line in peer.reports), peer)
 
 
+def test_a_link_over_a_cut_network_is_given_up_after_seconds(pair):
+    dialed = pair[0].links._outgoing["b"]._connection._socket
+    assert dialed.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
+    assert dialed.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    assert dialed.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+
+
 def test_a_host_name_is_looked_up_beside_the_thread(peers):
     first, second = peers("a"), peers("b")
     first.links.dial("b", f"localhost:{second.port}")
