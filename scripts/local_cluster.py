@@ -49,8 +49,9 @@ STOP_TIMEOUT_S = 20.0
 PROBE_TIMEOUT_S = 1.0
 POLL_INTERVAL_S = 0.05
 LOG_LINES_SHOWN = 5
-# Free ports are looked for below the range from which the kernel takes those of outgoing calls.
+# A cluster on free ports leaves some behind its own for nodes that join it.
 ROOM_FOR_JOINERS = 3
+# Free ports are looked for below the range from which the kernel takes those of outgoing calls.
 FREE_PORTS = range(20_000, 31_000)
 
 Answer = TypeVar("Answer", bound="Message")
@@ -101,11 +102,13 @@ class Node:
         pid = int(recorded["pid"])
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-        same = _started_ticks(pid) == recorded["started_ticks"]
+        started_ticks = _started_ticks(pid)
+        if started_ticks is None or started_ticks != recorded["started_ticks"]:
+            return None
         # A process that is ending has lost its command line, but it still holds its sockets.
         command_line = _command_line(pid)
         ours = not command_line or str(self.data).encode() in command_line
-        return pid if same and ours else None
+        return pid if ours else None
 
     def last_words(self) -> str:
         """The end of the node's log, for a message."""

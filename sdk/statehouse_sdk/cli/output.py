@@ -74,7 +74,10 @@ def _drawn(headers: Sequence[str], cells: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for header in headers:
+        # Folded, never cut: an id that lost its end is of no use.
+        drawn.add_column(header, overflow="fold")
     for row in cells:
         # As Text, or a name in square brackets would be taken for markup.
         drawn.add_row(*map(Text, row))
