@@ -163,6 +163,8 @@ class Consensus:
                 self._settings, self._machine, stop=self._stop, report=self._report
             )
             self._wake = self._parts.wakeup.set
+            engine = self._parts.engine
+            self._parts.gate.before_wait = lambda: self._before_wait(engine)
             try:
                 while not self._stop.is_set():
                     self._round(self._parts)
@@ -176,13 +178,17 @@ class Consensus:
     def _round(self, parts: Parts) -> None:
         engine = parts.engine
         self._take_requests(engine)
-        engine.step(0.0 if engine.has_work() else self._settings.timing.poll_s)
+        engine.step(self._settings.timing.poll_s)
         parts.links.tick()
         parts.desk.tick()
         parts.install_fetched()
         parts.note_removal()
         self._hand_out(engine.take_outcomes())
         self._publish(parts)
+
+    def _before_wait(self, engine: Engine) -> bool:
+        self._hand_out(engine.take_outcomes())
+        return engine.has_work() or bool(self._inbox or self._commands or self._readers)
 
     def _take_requests(self, engine: Engine) -> None:
         while self._inbox:

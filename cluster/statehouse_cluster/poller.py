@@ -85,6 +85,20 @@ class Poller:
         self._epoll.close()
 
 
+class WaitGate:
+    """A poller's `poll` with a say before it: what ended is handed out first, and with work left
+    it does not wait."""
+
+    def __init__(self, poller: Poller) -> None:
+        self._poller = poller
+        self.before_wait: Callable[[], bool] = lambda: False
+        """Called before each wait; True: there is work left."""
+
+    def poll(self, timeout_s: float) -> None:
+        """As `Poller.poll`."""
+        self._poller.poll(0.0 if self.before_wait() else timeout_s)
+
+
 class Wakeup:
     """Wakes the thread that polls: any number of `set` before it looks make one call."""
 

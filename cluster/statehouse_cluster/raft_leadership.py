@@ -144,7 +144,11 @@ class Leadership(Replication):
         """Whether the next round should not wait for events."""
         if self.commit_index() > self.applied_index():
             return True
-        return bool(self._proposals) and self.is_leader() and self._may_append()
+        if not self.is_leader():
+            return False
+        # Nobody answers a lone voter: what it has synced is committed in its next round.
+        alone = not self._SyncObj__otherNodes and self.log.last_index > self.commit_index()
+        return alone or (bool(self._proposals) and self._may_append())
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         self._outcomes.append(Outcome(ticket, error=error))
@@ -184,6 +188,8 @@ class Leadership(Replication):
             # The followers write while this node does: nothing counts before its own flush.
             self._SyncObj__sendAppendEntries()
             self.log.flush()
+        # Before the wait, not after it: a read that is here already should not sit through one.
+        self._serve_reads()
 
     def _append_group(self) -> None:
         commands: list[bytes] = []

@@ -15,14 +15,17 @@ import msgspec
 
 from statehouse_cluster.files import read_whole, write_durably
 from statehouse_cluster.interfaces import Position
+from statehouse_cluster.membership import Configuration, encode_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from statehouse_cluster.files import Files
+    from statehouse_cluster.interfaces import StateMachine
     from statehouse_cluster.journal import Journal
 
+FOUNDING_POSITION = Position(1, 0)
 _NOTE = "installing.json"
 
 
@@ -65,6 +68,21 @@ class InstallNote:
         with contextlib.suppress(FileNotFoundError):
             self._files.unlink(self._data / _NOTE)
         self._files.sync_directory(self._data)
+
+
+def found(journal: Journal, machine: StateMachine, founders: Configuration) -> None:
+    """Puts the first configuration into a founder's new state machine, as position (1, 0).
+
+    A founder's log begins at entry 1, a joiner's at entry 0. So no joiner can be brought up by
+    entries alone: it always takes a snapshot first, and with it the configuration, which is in no
+    entry. A crash on the way repeats it.
+    """
+    if machine.position() != Position(0, 0) or not founders.members:
+        return
+    if journal.last_index == 0:
+        journal.reset(*FOUNDING_POSITION)
+    if journal.first_index == FOUNDING_POSITION.index:
+        machine.apply([], FOUNDING_POSITION, encode_configuration(founders))
 
 
 def reconcile(

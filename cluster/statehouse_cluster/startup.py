@@ -25,10 +25,10 @@ from statehouse_cluster.incoming import open_listener
 from statehouse_cluster.journal import Journal
 from statehouse_cluster.links import PeerLinks
 from statehouse_cluster.membership import Configuration
-from statehouse_cluster.poller import Poller, Wakeup
+from statehouse_cluster.poller import Poller, WaitGate, Wakeup
 from statehouse_cluster.probe import ProbeFailed, open_stream
 from statehouse_cluster.raft_adapter import Engine
-from statehouse_cluster.recovery import InstallNote, reconcile
+from statehouse_cluster.recovery import InstallNote, found, reconcile
 from statehouse_cluster.snapshots import SnapshotDesk
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Parts:
     desk: SnapshotDesk
     greeter: Greeter
     poller: Poller
+    gate: WaitGate
     wakeup: Wakeup
     note: InstallNote
     listener: socket.socket | None
@@ -193,8 +194,10 @@ def _assemble(
     directory = settings.directory
     journal = Journal.open(directory.journal, files, report=report)
     note = InstallNote(directory.path, files)
+    found(journal, machine, Configuration(identity.bound_members))
     reconcile(journal, machine.position(), note, report)
     poller = Poller()
+    gate = WaitGate(poller)
     wakeup = Wakeup(poller, lambda: None)
     me = Hello(
         purpose="raft",
@@ -220,7 +223,7 @@ def _assemble(
         machine=machine,
         founding=Configuration(identity.bound_members),
         links=links,
-        poller=poller,
+        poller=gate,
         snapshots=desk,
         timing=settings.timing,
         bounds=settings.bounds,
@@ -236,6 +239,7 @@ def _assemble(
         desk=desk,
         greeter=greeter,
         poller=poller,
+        gate=gate,
         wakeup=wakeup,
         note=note,
         listener=listener,
