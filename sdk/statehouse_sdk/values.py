@@ -52,6 +52,9 @@ def encode(value: Any) -> Encoded:
             "$: cannot be encoded this deep in the program's own calls; store it from a shallower"
             " place, or nest it less"
         ) from None
+    except ValueError as error:
+        # This interpreter was told to write fewer digits than INTEGER_DIGITS_MAX.
+        raise InvalidValueError(f"$: cannot be written as JSON: {error}") from None
     try:
         data = text.encode()
     except UnicodeEncodeError:

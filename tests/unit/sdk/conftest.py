@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from statehouse_sdk import Statehouse
 
@@ -21,3 +24,17 @@ def client(fake):
     """A client that knows all nodes and waits at most 5 s."""
     with Statehouse(fake.url, timeout=5) as made:
         yield made
+
+
+@pytest.fixture
+def elsewhere():
+    """The url of a fake cluster in a process of its own; a fork of the test leaves it alone."""
+    code = (
+        "from tests.fakes.fake_cluster import FakeCluster; import sys;"
+        "print(FakeCluster(1).url, flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    yield process.stdout.readline().strip()
+    process.communicate(timeout=10)
