@@ -209,6 +209,27 @@ class TestExactlyOnce:
         put(impatient)
         assert set(fake.state.acknowledged.values()) == {3}
 
+    def test_an_interrupted_commit_is_in_doubt_until_it_is_asked_again(
+        self, client, fake, monkeypatch
+    ):
+        put(client)
+        tx = client.begin_transaction()
+        tx.write("a", "k", 2)
+        really = client._session._transport.call
+
+        def interrupted(*arguments, **options):
+            really(*arguments, **options)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(client._session._transport, "call", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                tx.commit()
+        with pytest.raises(OutcomeUnknownError):
+            tx.abort()
+        assert tx.commit() == 2
+        assert set(fake.state.executed.values()) == {1}
+
     def test_a_definite_refusal_until_the_end_is_an_abort_that_may_be_tried_again(
         self, impatient, fake
     ):
