@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ from statehouse.disk import DiskReserve
 from statehouse.files import NodeFiles
 from statehouse.node import Node
 from statehouse.rpc.server import BindError, RpcServer
-from statehouse.storage.faults import StoreRefused
+from statehouse.storage.faults import StoreFailed, StoreRefused
 from statehouse.version import git_sha, version
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ def main(file: Path | None, print_config: bool, **flags: object) -> None:
     logs.configure(effective.config.log_level, effective.config.log_format)
     try:
         asyncio.run(_serve(effective.config))
-    except (*_REFUSALS, OSError) as error:
-        _refuse(str(error))
+    except (*_REFUSALS, StoreFailed, OSError) as error:
+        _refuse(_told(error, effective.config))
 
 
 async def _serve(settings: NodeConfig) -> None:
@@ -131,7 +132,11 @@ async def _serve(settings: NodeConfig) -> None:
     reason = await asked
     _log.info("Stopping", signal=reason)
     await _stop(node, server)
-    files.close()
+    try:
+        files.close()
+    except StoreFailed as error:
+        # Nothing acknowledged is lost, for that is in the journal; but this was no clean end.
+        _fault(error)
     _log.info("Stopped")
 
 
@@ -182,6 +187,11 @@ def _fault(error: BaseException) -> NoReturn:
     _log.error("Fault: this node stops now", cause=error, fault=type(error).__name__)
     sys.stderr.flush()
     os._exit(EXIT_FAULT)
+
+
+def _told(error: Exception, settings: NodeConfig) -> str:
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return f"{error}; free space on the disk of {settings.data_dir}" if full else str(error)
 
 
 def _now_us() -> int:

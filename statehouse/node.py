@@ -74,6 +74,7 @@ class Node:
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
         self._phase = Phase.STARTING
+        self._leader_told: str | None = None
         self._in_flight = 0
         self._pulse = Pulse(self._loop)
         self._consensus = consensus(
@@ -120,6 +121,10 @@ class Node:
 
     def _follow_status(self, status: Status) -> None:
         self._happened(cluster_facts.event_of(status, joins=self._settings.join))
+        leader = None if status.leader is None else status.leader.name
+        if leader != self._leader_told:
+            self._leader_told = leader
+            _log.info("Leader changed", leader=leader or "none", term=status.term)
         self._pulse.send()
 
     def _happened(self, event: Event) -> None:

@@ -135,7 +135,8 @@ def judge(hello: Hello, me: HelloReply, known: Iterable[Member] = ()) -> HelloRe
     if me.state == "removed":
         return refused(me, "removed", f"node {me.name!r} was removed from its cluster")
     if me.state == "forming" or not hello.cluster_id:
-        return refused(me, "not-ready", f"{me.name!r} or {hello.name!r} has no cluster yet")
+        who = me.name if me.state == "forming" else hello.name
+        return refused(me, "not-ready", f"{who!r} has no cluster yet; nothing to do but wait")
     if hello.cluster_id != me.cluster_id and not (me.state == "joining" and not me.cluster_id):
         text = f"{me.name!r} is of cluster {me.cluster_id!r}, {hello.name!r} is not"
         return refused(me, "wrong-cluster", text)

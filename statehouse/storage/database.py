@@ -14,6 +14,8 @@ when it ends. Handles of tables must be dropped before the database is; `close` 
 
 from __future__ import annotations
 
+import errno
+import os
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -65,9 +67,7 @@ class Database:
             self._handles = [self._db.get_column_family_handle(t.name) for t in Table]
         except Exception as error:
             raise StoreRefused(
-                f"the database in {path} cannot be opened: {error}; if its disk is sound and no "
-                "other process uses it, remove this member and add a new one with an empty "
-                "data directory"
+                f"the database in {path} cannot be opened: {error}; {_opening_advice(error)}"
             ) from error
         self._users = 1
         self._users_lock = Lock()
@@ -181,9 +181,29 @@ class Database:
 
     def _failed(self, what: str, error: Exception) -> StoreFailed:
         return StoreFailed(
-            f"cannot {what} the database in {self.path}: {error}; this node stops. Start it again "
-            "if the disk is sound, else remove this member and add a new one"
+            f"cannot {what} the database in {self.path}: {error}; this node stops. "
+            f"{_failing_advice(error)}"
         )
+
+
+def _opening_advice(error: Exception) -> str:
+    if _tells_full_disk(error):
+        return "free space on its disk and start again"
+    return (
+        "if its disk is sound and no other process uses it, remove this member and add a new one "
+        "with an empty data directory"
+    )
+
+
+def _failing_advice(error: Exception) -> str:
+    if _tells_full_disk(error):
+        return "Free space on its disk and start it again"
+    return "Start it again if the disk is sound, else remove this member and add a new one"
+
+
+def _tells_full_disk(error: Exception) -> bool:
+    # rocksdict has no error numbers, but RocksDB says what the system said.
+    return os.strerror(errno.ENOSPC) in str(error)
 
 
 def _options(create: bool) -> Options:

@@ -55,6 +55,22 @@ def test_the_phase_follows_what_consensus_tells(tmp_path):
     run(scenario)
 
 
+def test_a_change_of_the_leader_is_logged_once(tmp_path, caplog):
+    async def scenario():
+        async with serving(tmp_path) as served:
+            leader = served.consensus.status().leader
+            with caplog.at_level("INFO", logger="statehouse.node"):
+                for term in (2, 3, 3):
+                    served.consensus.tell(role=Role.CANDIDATE, leader=None, term=term, ready=False)
+                    await asyncio.sleep(0)
+                served.consensus.tell(role=Role.LEADER, leader=leader, term=4)
+                await asyncio.sleep(0)
+
+    run(scenario)
+    told = [record.facts for record in caplog.records if record.message == "Leader changed"]
+    assert told == [{"leader": "none", "term": 2}, {"leader": "n1", "term": 4}]
+
+
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
