@@ -60,7 +60,7 @@ def open_directory(directory: Path, files: Files, report: Callable[[str], None])
         segments = [Segment(directory, generation, 0)]
         segments[0].create(files, [LogEntry(BASE_PAYLOAD, 0, 0)])
     replaced = [name for name, parsed in found.items() if parsed[0] != generation]
-    _clear(directory, names, replaced, files, report)
+    _clear(directory, replaced, files, report)
     return Opened(generation, segments, vote)
 
 
@@ -102,12 +102,9 @@ def _load(
 
 
 def _clear(
-    directory: Path,
-    names: list[str],
-    replaced: list[str],
-    files: Files,
-    report: Callable[[str], None],
+    directory: Path, replaced: list[str], files: Files, report: Callable[[str], None]
 ) -> None:
+    names = files.list_directory(directory)
     unfinished = [name for name in names if name.endswith(ASIDE_SUFFIX)]
     for name in unfinished:
         report(f"removed {directory / name}: a crash left it unfinished")
