@@ -6,7 +6,6 @@ How a call finds its node and what is retried is not here (session.py, endpoints
 from __future__ import annotations
 
 import os
-import random
 import time
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -142,7 +141,7 @@ class Statehouse:
                     result = fn(tx)
                 return result
             except ConflictError:
-                wait_s = pause_s * random.uniform(0.5, 1.0)
+                wait_s = pause_s * self._session_here().jitter()
                 if attempts == 0 or time.monotonic() + wait_s >= deadline_s:
                     raise
             time.sleep(wait_s)

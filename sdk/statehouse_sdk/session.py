@@ -54,6 +54,10 @@ class Session:
         """The monotonic moment at which a call that starts now has to be over."""
         return time.monotonic() + self.timeout_s
 
+    def jitter(self) -> float:
+        """A factor from a half to one, so that those who wait do not return in step."""
+        return self._random.uniform(0.5, 1.0)
+
     def attempts(self, name: str, deadline_s: float, *, uncertain: bool = False) -> Attempts:
         """The book of one call of the method of that name."""
         return Attempts(
