@@ -117,6 +117,8 @@ class Attempts:
         self._backoff_s = BACKOFF_FIRST_S
         self._hops = 1
         self._count = 0
+        self._cut_short = False
+        self._last_words: StatehouseError | None = None
         self.uncertain = uncertain
         """Whether an attempt that was made may have had its effect."""
 
@@ -125,6 +127,7 @@ class Attempts:
         remaining_s = max(self._deadline_s - now_s, 0.001)
         if self._rule is Rule.NEVER:
             return remaining_s
+        self._cut_short = remaining_s < self._attempt_timeout_s
         return min(self._attempt_timeout_s, remaining_s)
 
     def remaining_s(self, now_s: float) -> float:
@@ -145,8 +148,16 @@ class Attempts:
             return GiveUp(self._final(fault, fault.error))
         delay_s = self._delay_s(fault)
         if now_s + delay_s >= self._last_moment_s():
-            return GiveUp(self._final(fault, self._told_with_count(fault.error, now_s)))
+            return GiveUp(self._final(fault, self._told_with_count(self._telling(fault), now_s)))
+        if not fault.stalled:
+            self._last_words = fault.error
         return Again(delay_s)
+
+    def _telling(self, fault: Fault) -> StatehouseError:
+        """The error that tells most: a last attempt without time to succeed tells nothing."""
+        if fault.stalled and self._cut_short and self._last_words is not None:
+            return self._last_words
+        return fault.error
 
     def _may_repeat(self, fault: Fault) -> bool:
         if self._rule is Rule.NEVER and fault.certainty is Certainty.NONE:

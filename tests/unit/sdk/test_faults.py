@@ -21,9 +21,17 @@ def lone():
 
 
 @pytest.fixture(scope="module")
+def patient(lone):
+    with Statehouse(lone.url) as made:
+        made.begin_transaction().commit()
+        yield made
+
+
+@pytest.fixture(scope="module")
 def hasty(lone):
-    with Statehouse(lone.url, timeout=0.15) as made:
-        made.get_state("a", "k")
+    """For failures that are repeated until the time is over."""
+    with Statehouse(lone.url, timeout=0.8) as made:
+        made.begin_transaction().commit()
         yield made
 
 
@@ -42,19 +50,21 @@ def test_only_availability_and_doubt_are_tried_again(table):
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=common.Reason.Name)
-def test_a_read_raises_the_class_of_the_reason(lone, hasty, reason):
+def test_a_read_raises_the_class_of_the_reason(lone, hasty, patient, reason):
+    client = hasty if faults.REASONS[reason].retry else patient
     lone.nodes[0]._scripts.clear()
     lone.nodes[0].will("Get", *[Refuse(reason, "in its own words")] * 50)
     with pytest.raises(faults.REASONS[reason].error, match="in its own words"):
-        hasty.get_state("a", "k")
+        client.get_state("a", "k")
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=common.Reason.Name)
-def test_a_commit_raises_a_transaction_error_for_every_reason(lone, hasty, reason):
+def test_a_commit_raises_a_transaction_error_for_every_reason(lone, hasty, patient, reason):
+    client = hasty if faults.REASONS[reason].retry else patient
     lone.nodes[0]._scripts.clear()
     lone.nodes[0].will("Commit", *[Refuse(reason)] * 50)
     with pytest.raises(errors.TransactionError) as caught:
-        hasty.begin_transaction().commit()
+        client.begin_transaction().commit()
     if faults.REASONS[reason].certainty is Certainty.NONE:
         assert isinstance(caught.value, OutcomeUnknownError)
 
@@ -63,11 +73,12 @@ CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
 
 @pytest.mark.parametrize("code", CODES, ids=str)
-def test_a_bare_code_raises_its_class_and_never_an_error_of_grpc(lone, hasty, code):
+def test_a_bare_code_raises_its_class_and_never_an_error_of_grpc(lone, hasty, patient, code):
+    client = hasty if faults.CODES[code].retry else patient
     lone.nodes[0]._scripts.clear()
     lone.nodes[0].will("Get", *[Break(code)] * 50)
     with pytest.raises(StatehouseError) as caught:
-        hasty.get_state("a", "k")
+        client.get_state("a", "k")
     if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         assert isinstance(caught.value, faults.CODES[code].error)
     assert caught.value.__cause__ is None

@@ -86,6 +86,17 @@ def test_at_the_deadline_a_read_raises_its_last_error_with_the_count():
     assert str(error) == "gave up after 30.0 s and 2 attempts; last: busy"
 
 
+def test_a_last_attempt_cut_short_does_not_hide_what_was_told_before():
+    made = attempts(Rule.READ)
+    made.failed(BUSY, 0.0)
+    made.timeout_s(29.9)
+    assert isinstance(final(made, SILENT, now_s=30.0), errors.OverloadedError)
+    made = attempts(Rule.READ)
+    made.failed(BUSY, 0.0)
+    made.timeout_s(20.0)
+    assert isinstance(final(made, SILENT, now_s=30.0), errors.DeadlineExceededError)
+
+
 def test_a_wrong_request_is_not_repeated():
     assert final(attempts(Rule.READ), WRONG) is WRONG.error
 
