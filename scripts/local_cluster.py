@@ -106,9 +106,8 @@ class Node:
         if started_ticks is None or started_ticks != recorded["started_ticks"]:
             return None
         # A process that is ending has lost its command line, but it still holds its sockets.
-        command_line = _command_line(pid)
-        ours = not command_line or str(self.data).encode() in command_line
-        return pid if ours else None
+        ours = str(self.data).encode() in _command_line(pid)
+        return pid if ours or _has_lost_its_memory(pid) else None
 
     def last_words(self) -> str:
         """The end of the node's log, for a message."""
@@ -387,6 +386,15 @@ def _command_line(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
+
+
+def _has_lost_its_memory(pid: int) -> bool:
+    """Whether a process is ending; one that is just starting has a program, if no arguments yet."""
+    try:
+        Path(f"/proc/{pid}/exe").readlink()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return False
 
 
 def _is_free(port: int) -> bool:

@@ -262,6 +262,12 @@ class Node:
                 f"leadership was offered to {target.name}, but no new leader is known yet; "
                 "look at the status",
             )
+        if name and leader.name != name:
+            raise Failure(
+                Reason.MEMBERSHIP_REFUSED,
+                f"{name} was asked to lead, but {leader.name} was elected; ask {leader.name} to "
+                "transfer again if it matters",
+            )
         return leader
 
     def _led_by_another(self) -> LeaderHint | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from statehouse_cluster import guards
+from statehouse_cluster.membership import majority
 from statehouse_cluster.raft_state import FOLLOWER, NEVER, RaftState
 
 if TYPE_CHECKING:
@@ -101,7 +102,13 @@ class Elections(RaftState):
             self._pass_on(node, message)
 
     def _on_timeout_now(self, node: Node, message: Message) -> None:
-        if message["term"] == self.term() and node == self._SyncObj__raftLeader:
+        if message["term"] != self.term() or node != self._SyncObj__raftLeader:
+            return
+        # The leader says it again until it gives up: a node that cannot reach the voters yet, as
+        # when it has just been added, would only depose it.
+        names = self._configuration.names
+        reached = {name for name in names if self.is_connected(name)}
+        if len(reached) >= majority(len(names)):
             # Once, for the very next term, and without asking: the leader stands back.
             self._forced_term = self.term() + 1
             self._SyncObj__raftElectionDeadline = NEVER
