@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -36,7 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, default=3, choices=(3, 5))
     parser.add_argument("--rate", type=float, default=400.0, help="operations a second, at most")
     parser.add_argument("--only", action="append", default=[], metavar="KIND")
-    parser.add_argument("--faults-min", type=int, default=1, help="fewer are red")
+    parser.add_argument(
+        "--faults-min",
+        type=int,
+        default=1,
+        help="fewer are red; a slow machine gets twice the minutes for them",
+    )
     parser.add_argument("--operations-min", type=int, default=100, help="fewer are red")
     parser.add_argument("--folder", type=Path, help="where everything is kept, also when green")
     return parser
@@ -71,6 +77,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     shape = ["--minutes", f"{arguments.minutes:g}", "--seed", str(seed)]
     shape += ["--nodes", str(arguments.nodes), "--rate", f"{arguments.rate:g}"]
+    shape += ["--faults-min", str(arguments.faults_min)]
     shape += [word for kind in arguments.only for word in ("--only", kind)]
     sandbox.run_inside("tests.chaos.run", ["--folder", str(folder), *shape])
     report = _report(folder)
@@ -78,7 +85,7 @@ def main() -> int:
     for violation in violations:
         print(f"VIOLATION: {violation}")
     if violations:
-        print(f"reproduce: scripts/chaos.py {' '.join(shape)}")
+        print(f"reproduce: scripts/chaos.py {shlex.join(shape)}")
         print(f"everything that was seen: {folder}")
     verdict = f"{len(violations)} violations" if violations else "0 violations"
     kinds = len(report.get("faults_by_kind", {}))

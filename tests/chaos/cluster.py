@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from statehouse import Statehouse, StatehouseError
@@ -22,7 +24,6 @@ from tests.chaos.sandbox import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from statehouse_sdk.cluster_models import NodeStatus
 
@@ -35,7 +36,7 @@ POLL_INTERVAL_S = 0.05
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 25.0
 
-_FAKE_CLOCK = "/usr/$LIB/faketime/libfaketimeMT.so.1"
+_WRONG_CLOCK = Path(__file__).with_name("wrong_clock")
 
 
 class NotReached(Exception):
@@ -52,8 +53,6 @@ class Node:
     process: subprocess.Popen[bytes] | None = None
     paused: bool = False
     small_disk: bool = False
-    clock: Path | None = None
-    """When set, the process lives by the offset written there, such as +3600."""
     exit_codes: list[int] = field(default_factory=list)
 
     @property
@@ -75,6 +74,10 @@ class Node:
     @property
     def log(self) -> Path:
         return self.folder / "log"
+
+    @property
+    def clock(self) -> Path:
+        return self.folder / "clock"
 
     @property
     def runs(self) -> bool:
@@ -113,6 +116,7 @@ class Cluster:
         if number % SMALL_DISK_EVERY == 0:
             command("mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", node.name, str(node.data))
             node.small_disk = True
+        node.clock.write_bytes(bytes(8))
         self.network.add(number)
         self.nodes[number] = node
         return node
@@ -259,18 +263,14 @@ def _command_line(node: Node, founders: range) -> list[str]:
 
 
 def _environment(node: Node) -> dict[str, str]:
-    settings = dict(os.environ)
-    if node.clock is not None:
-        settings |= {
-            "LD_PRELOAD": _FAKE_CLOCK,
-            "FAKETIME_TIMESTAMP_FILE": str(node.clock),
-            "FAKETIME_CACHE_DURATION": "1",
-            # Only the wall clock is wrong: what is measured between two moments is not.
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
-        }
-    return settings
+    path = os.pathsep.join([str(_WRONG_CLOCK), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "CHAOS_CLOCK": str(node.clock)}
+
+
+def set_clock(node: Node, offset_s: int) -> None:
+    """The node's wall clock is wrong by so many seconds from now on."""
+    with node.clock.open("r+b") as file:
+        file.write(struct.pack("<q", offset_s * 1_000_000_000))
 
 
 def lose_disk(node: Node) -> None:

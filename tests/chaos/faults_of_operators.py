@@ -81,6 +81,8 @@ class GrowAndShrink(Operation):
 
 def add(cluster: Cluster, node: Node) -> None:
     """Adds a node that waits; asks again until the cluster says that it votes."""
+    otherwise = f"{node.name} does not answer"
+    cluster.wait_until(lambda: cluster.status(node) is not None, otherwise, CHANGE_TIMEOUT_S)
 
     def ask(client: Statehouse) -> None:
         for _ in client.add_member(node.peer_address):

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> verdict.Verdict:
         clients = Clients(cluster, folder, arguments.seed, arguments.rate)
         try:
             time.sleep(WARM_UP_S)
-            nemesis.rage(arguments.minutes * 60)
+            nemesis.rage(arguments.minutes * 60, arguments.faults_min)
         except NotReached as trouble:
             troubles.append(f"not recovered: {trouble}")
         finally:
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--faults-min", type=int, required=True)
     parser.add_argument("--only", action="append", default=[], choices=sorted(BY_KIND))
     return parser
 
