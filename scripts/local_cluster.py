@@ -206,6 +206,9 @@ class LocalCluster:
             # Its own session: a Ctrl-C meant for the caller does not reach the node.
             setsid=True,
         )
+        # The kernel shows the arguments a moment after the program; `pid` knows a node by them.
+        while not (_command_line(pid) or _has_lost_its_memory(pid)):
+            time.sleep(0.001)
         node.record.write_text(json.dumps({"pid": pid, "started_ticks": _started_ticks(pid)}))
         return pid
 

@@ -86,6 +86,8 @@ class Node:
             report=_consensus_log.info,
         )
         self._barriers = Barriers(self._loop, self._consensus.barrier)
+        # A read that fails says as much of the disk as a write does.
+        store.when_failed(self._fault)
 
     # -- Its life
 

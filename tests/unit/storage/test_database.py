@@ -97,8 +97,11 @@ def test_a_damaged_row_on_a_walk_is_an_error_and_not_the_end(tmp_path):
     with closing(_Released(Database(tmp_path / "db", create=False))) as made:
         with pytest.raises(StoreFailed, match="cannot read"):
             list(made.database.forward(Table.EVENTS, b"", b""))
-        with pytest.raises(StoreFailed, match="cannot read"):
+        told = []
+        made.database.when_failed(told.append)
+        with pytest.raises(StoreFailed, match="cannot read") as raised:
             list(made.database.backward(Table.EVENTS, b"\xff", b""))
+        assert told == [raised.value]
 
 
 class _Released:
