@@ -400,6 +400,17 @@ def test_a_node_of_another_cluster_is_not_added(unharmed, cluster, client, fresh
     assert [member.name for member in client.cluster_status().members] == ["n1", "n2", "n3"]
 
 
+def test_a_node_founded_without_a_peer_address_says_at_once_that_it_stays_alone(
+    tmp_path, fresh_cluster
+):
+    other = fresh_cluster(nodes=1)
+    joiner = other.join(2)
+    with small_disk_node(tmp_path, mib=128) as (address, _), Statehouse(address) as client:
+        with pytest.raises(MembershipError, match="founded without an address for its peers"):
+            list(client.add_member(joiner))
+        assert [member.name for member in client.cluster_status().members] == ["n1"]
+
+
 # -- The shell
 
 
