@@ -14,7 +14,7 @@ from statehouse_cluster.damage import JournalFailed
 from statehouse_cluster.interfaces import Member
 from statehouse_cluster.journal import Journal
 from statehouse_cluster.raft_adapter import Engine
-from statehouse_cluster.recovery import InstallNote, reconcile
+from statehouse_cluster.recovery import InstallNote, found, reconcile
 from statehouse_cluster.wire import decode
 
 from tests.simulation.checker import Violation
@@ -44,13 +44,14 @@ class WatchedJournal(Journal):
 
 
 class Inbox:
-    """Stands where the poller stands: what arrived is handed on inside the round."""
+    """Stands where the poller stands: outcomes go out first, then what arrived is handed on."""
 
     def __init__(self, node: SimulatedNode) -> None:
         self.events: list[tuple[Any, ...]] = []
         self._node = node
 
     def poll(self, timeout_s: float) -> None:
+        self._node.hand_out()
         events, self.events = self.events, []
         for event in events:
             self._node.handle(event)
@@ -118,6 +119,7 @@ class SimulatedNode:
         )
         journal.on_truncate = lambda: world.mark("conflicting entries taken back")
         self.note = InstallNote(DATA, self.files)
+        found(journal, self.machine, self._founding)
         reconcile(
             journal,
             self.machine.position(),
@@ -203,10 +205,15 @@ class SimulatedNode:
         engine.step(0.0)
         self.desk.tick()
         self._install_fetched(engine)
-        for outcome in engine.take_outcomes():
-            self._world.clients.ended(self, outcome)
+        self.hand_out()
         if engine.removed:
             self.removed = True
+
+    def hand_out(self) -> None:
+        """What ended goes to the clients: before each wait, and at the end of a round."""
+        if self.engine is not None:
+            for outcome in self.engine.take_outcomes():
+                self._world.clients.ended(self, outcome)
 
     def _install_fetched(self, engine: Engine) -> None:
         fetched = self.desk.take_fetched()

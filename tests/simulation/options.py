@@ -138,6 +138,7 @@ def _wild(options: Options, random: Random) -> Options:
         timing=HASTY,
         rates={**options.rates, **rates},
         bounds=bounds,
+        doubled=random.choice((0.1, 0.4)),
         late=0.15,
         late_s=random.choice((2.0, 6.0)),
         fault_s=1.5,

@@ -21,6 +21,7 @@ from statehouse_cluster.interfaces import Member, Offer, Position
 from statehouse_cluster.journal import Journal
 from statehouse_cluster.membership import Change, Configuration
 from statehouse_cluster.raft_adapter import Engine
+from statehouse_cluster.recovery import found
 from statehouse_cluster.settings import Bounds
 from statehouse_cluster.timing import Timing
 from statehouse_cluster.wire import decode, encode
@@ -337,13 +338,16 @@ class EngineStage(Stage):
         self.machines[name] = machine
         self.desks[name] = _EngineDesk(machine)
         is_founder = self.founding.get(name) is not None
+        founding = self.founding if is_founder else Configuration()
+        journal = Journal.open(
+            Path("/disk/journal"), disk, segment_bytes=100, report=lambda line: None
+        )
+        found(journal, machine, founding)
         return Engine(
             name=name,
-            journal=Journal.open(
-                Path("/disk/journal"), disk, segment_bytes=100, report=lambda line: None
-            ),
+            journal=journal,
             machine=machine,
-            founding=self.founding if is_founder else Configuration(),
+            founding=founding,
             links=_EngineLinks(self, name),
             poller=_NullPoller(),
             snapshots=self.desks[name],
