@@ -23,7 +23,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.chaos import sandbox  # noqa: E402  # the checkout is not on the path before
+from scripts.environment import use_project_environment  # noqa: E402  # the path is set above
+
+use_project_environment()
+
+from tests.chaos import sandbox  # noqa: E402  # only now is all it imports to be had
 
 EXIT_CANNOT_RUN = 2
 

@@ -21,7 +21,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.crashpoints import points  # noqa: E402  # the checkout is not on the path before
+from scripts.environment import use_project_environment  # noqa: E402  # the path is set above
+
+use_project_environment()
+
+from tests.crashpoints import points  # noqa: E402  # only now is all it imports to be had
 from tests.crashpoints.run import run  # noqa: E402  # as above
 
 EXIT_CANNOT_RUN = 2

@@ -53,6 +53,8 @@ class Node:
     process: subprocess.Popen[bytes] | None = None
     paused: bool = False
     small_disk: bool = False
+    may_end: bool = False
+    """What was done to it may be met at any time, and then it has to stop."""
     exit_codes: list[int] = field(default_factory=list)
 
     @property
@@ -170,7 +172,7 @@ class Cluster:
     def look_for_the_dead(self) -> None:
         """Notes nodes that ended although nobody made them, and starts them again."""
         for node in self.nodes.values():
-            if node.process is not None and node.process.poll() is not None:
+            if node.process is not None and not node.runs and not node.may_end:
                 code = node.process.returncode
                 self._note_end(node)
                 self.offences.append(f"{node.name} ended by itself with exit code {code}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from statehouse import OutcomeUnknownError, Statehouse, StatehouseError
-from tests.chaos import faults, faults_of_machines, faults_of_operators, verdict
+from tests.chaos import faults, faults_of_files, faults_of_machines, faults_of_operators, verdict
 from tests.checkers import history
 from tests.checkers.history import now_ns
 
@@ -44,6 +44,7 @@ KINDS: tuple[type[Fault], ...] = (
     faults_of_machines.SyncFails,
     faults_of_machines.SlowDisk,
     faults_of_machines.ClockJump,
+    faults_of_files.DamagedFile,
     faults_of_operators.HandOver,
     faults_of_operators.RollingRestart,
     faults_of_operators.ReplaceMember,

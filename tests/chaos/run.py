@@ -103,6 +103,7 @@ def _settle(cluster: Cluster) -> verdict.Logs:
     logs = {node.name: verdict.read_log(node.client_address) for node in cluster.members}
     for node in cluster.members:
         cluster.stop(node)
+        cluster.offences += verdict.broken_chain(node.name, node.data)
     return logs
 
 

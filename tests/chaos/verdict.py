@@ -10,8 +10,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from statehouse import Statehouse
+from statehouse.storage.faults import StoreFailed
 from tests.chaos.client import event_of
 from tests.checkers import check, history
+from tests.helpers.chain import verify_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -82,6 +84,15 @@ def read_log(address: str) -> list[history.Event]:
     """Every event this one node has applied."""
     with Statehouse(address, timeout=READ_TIMEOUT_S) as client:
         return [event_of(event) for event in client.replay(stale=True)]
+
+
+def broken_chain(name: str, data: Path) -> list[str]:
+    """What is wrong with the events and values on the disk of a stopped node."""
+    try:
+        verify_chain(data)
+    except StoreFailed as error:
+        return [f"the disk of {name}: {error}"]
+    return []
 
 
 def _longest_silence_s(told: Sequence[history.Operation]) -> float:
