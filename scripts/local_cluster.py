@@ -547,10 +547,16 @@ def _use_project_environment() -> None:
 def main() -> int:
     try:
         _use_project_environment()
-        return _run(_parser().parse_args())
+        code = _run(_parser().parse_args())
+        sys.stdout.flush()
+        return code
     except ClusterError as error:
         print(f"local_cluster: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # `... | head -1` has seen enough; the interpreter must not write the rest at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         return 130
 
