@@ -229,10 +229,14 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
                 self._guests.discard(member.name)
                 self._links.dial(member.name, member.peer_address)
 
-    def _forget_link(self, name: str) -> None:
+    def _forget_link(self, name: str, last_word: Message | None = None) -> None:
         self._guests.discard(name)
         self._SyncObj__connectedNodes.discard(Node(name))
-        self._links.drop(name)
+        if last_word is None:
+            self._links.drop(name)
+        else:
+            self._tell(name, last_word)
+            self._links.linger(name)
 
     def _SyncObj__parseChangeClusterRequest(self, command: bytes) -> tuple[str, str] | None:
         if command[:1] != MEMBERSHIP:

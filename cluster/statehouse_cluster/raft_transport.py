@@ -31,6 +31,8 @@ class Links(Protocol):
 
     def drop(self, name: str) -> None: ...
 
+    def linger(self, name: str) -> None: ...
+
 
 class RaftTransport(Transport):  # type: ignore[misc]  # pysyncobj has no types
     """The library's transport over `Links`; `stamp` adds what every message carries.

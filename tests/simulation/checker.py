@@ -36,6 +36,7 @@ class Checker:
         self._entries: dict[int, tuple[int, bytes]] = {}
         self._term_at: dict[int, int] = {0: 0}
         self._configurations: dict[int, Configuration] = {}
+        self._votes: dict[tuple[str, int], str] = {}
         self._refused: set[bytes] = set()
 
     # -- What nodes do
@@ -57,6 +58,21 @@ class Checker:
             raise Violation(
                 f"{name} leads in term {term} without the committed entry {index} of term "
                 f"{entry_term}"
+            )
+
+    def voted(self, name: str, term: int, candidate: str) -> None:
+        """A node gives its vote, a candidate to itself."""
+        before = self._votes.setdefault((name, term), candidate)
+        if before != candidate:
+            raise Violation(f"{name} votes for {before} and for {candidate} in term {term}")
+
+    def started(self, name: str, term: int, vote: str | None) -> None:
+        """A node starts with what its disk tells it."""
+        told = max((of for who, of in self._votes if who == name), default=0)
+        if told > term or (told == term and told and self._votes[name, told] != vote):
+            raise Violation(
+                f"{name} voted for {self._votes[name, told]} in term {told}, and starts with term "
+                f"{term} and a vote for {vote}"
             )
 
     def applied(self, name: str, entry: Entry, place: int, commands: Sequence[bytes]) -> None:

@@ -77,6 +77,17 @@ class Network:
         self._close((name, peer), tell_sender=False, tell_receiver=True)
         self._close((peer, name), tell_sender=True, tell_receiver=False)
 
+    def hang_up_slowly(self, node: SimulatedNode, peer: str) -> None:
+        """What is under way has a second to arrive."""
+        self._dialing.pop((node.name, peer), None)
+        self._close((peer, node.name), tell_sender=True, tell_receiver=False)
+
+        def finish() -> None:
+            if node.is_up and peer not in node.wanted:
+                self.hang_up(node.name, peer)
+
+        self._world.at(self._world.now + 1.0, finish)
+
     def send(self, pair: Pair, payload: bytes) -> bool:
         if self.adversarial:
             return self._send_wildly(pair, payload)
@@ -256,3 +267,7 @@ class SimulatedLinks:
     def drop(self, name: str) -> None:
         self._node.wanted.discard(name)
         self._network.hang_up(self._node.name, name)
+
+    def linger(self, name: str) -> None:
+        self._node.wanted.discard(name)
+        self._network.hang_up_slowly(self._node, name)

@@ -126,6 +126,7 @@ class SimulatedNode:
             self.note,
             lambda line: world.mark("interrupted install finished"),
         )
+        world.checker.started(self.name, journal.term, journal.vote)
         self.journal = journal
         self.wanted = set()
         self.requests = []
@@ -297,8 +298,13 @@ class SimulatedNode:
             engine.peer_closed(event[1])
 
     def sending(self, name: str, message: Mapping[str, Any]) -> None:
-        """What leaves the node as an acknowledgement must be on its disk."""
-        if message["type"] == "next_node_idx" and message["success"]:
+        """An acknowledgement must be on the disk when it leaves, a vote is given once."""
+        kind, checker = message["type"], self._world.checker
+        if kind == "request_vote":
+            checker.voted(self.name, message["term"], self.name)
+        elif kind == "response_vote":
+            checker.voted(self.name, message["term"], name)
+        elif kind == "next_node_idx" and message["success"]:
             acknowledged = message["next_node_idx"] - 1
             if self.journal.dirty or acknowledged > self.journal.last_index:
                 raise Violation(

@@ -116,14 +116,16 @@ def draw(seed: int) -> Options:
 def _wild(options: Options, random: Random) -> Options:
     """What the rarest interleavings need all at once.
 
-    Five nodes, leaders that come, go and come back within the life of a message, tails that nobody
-    else has, and messages of a few entries.
+    Leaders that come, go and come back within the life of a message, tails that nobody else has,
+    and messages of a few entries; with three nodes, processes that end and start all the time.
     """
+    nodes = random.choice((3, 5, 5))
     rates = {
         "partition": 0.3,
         "leader cut off with a follower": 1.0,
         "transfer": 1.0,
         "pause": 0.2,
+        **({"kill": 1.0, "power loss": 1.0} if nodes == 3 else {}),
     }
     bounds = replace(
         options.bounds,
@@ -134,7 +136,7 @@ def _wild(options: Options, random: Random) -> Options:
     )
     return replace(
         options,
-        nodes=5,
+        nodes=nodes,
         timing=HASTY,
         rates={**options.rates, **rates},
         bounds=bounds,

@@ -292,6 +292,8 @@ class _EngineLinks:
 
     def drop(self, name: str) -> None: ...
 
+    def linger(self, name: str) -> None: ...
+
 
 class _EngineDesk:
     """Snapshots that arrive with the next tick, unless the script broke the way for them."""
