@@ -83,9 +83,8 @@ class Run:
 
     @cached_property
     def returned(self) -> list[Placed]:
-        """Those placed that returned, in the order they did."""
-        ordered = sorted(self.placed, key=itemgetter(1))
-        return ordered[: bisect_left(ordered, NEVER, key=itemgetter(1))]
+        """Those placed, in the order they returned; last those that never did."""
+        return sorted(self.placed, key=itemgetter(1))
 
 
 def show(one: object) -> str:

@@ -226,6 +226,14 @@ def test_versions_that_were_not_told_are_no_lie():
     assert broken(history=[replace(one, versions=()) for one in COMMITS]) == []
 
 
+def test_a_stale_read_does_not_make_a_client_forget():
+    second = replace(COMMITS[1], returned_at_ns=20)
+    behind = replace(get(20, 20, 1, Row("a/x", 1, "1", 1), stale=True), client="c1")
+    last = replace(get(20, 20, 1, Row("a/x", 1, "1", 1)), client="c1")
+    assert broken(history=[COMMITS[0], second, behind, COMMITS[2]]) == []
+    assert broken(history=[COMMITS[0], second, behind, last, COMMITS[2]]) == ["sessions"]
+
+
 def test_a_lost_commit_is_told():
     found = order.check(COMMITS, EVENTS[:2])
     assert [str(violation).split(":")[0] for violation in found] == ["log_accounts_for_commits"]
@@ -272,6 +280,7 @@ def refused(called, returned, *wanted):
         (refused(31, 39, Precondition("a/x", "version", 1)), ["refusals_had_a_reason"]),
         (refused(31, 39, Precondition("a/x", "absent")), []),
         (refused(5, 8, Precondition("a/x", "version", 0)), []),
+        (refused(5, 8, Precondition("a/x", "version", 1)), []),
         (refused(5, 8, Precondition("z", "absent")), ["refusals_had_a_reason"]),
         (
             refused(60, 70, Precondition("z", "absent"), Precondition("a/y", "absent")),
@@ -302,11 +311,12 @@ def test_a_broken_run_is_told_in_few_words():
     found = order.check([*COMMITS, *lies], EVENTS)
     assert len(found) == order.VIOLATIONS_MAX
     assert all(len(str(violation)) < 1_500 for violation in found)
+    assert all("Row(key='a/x', version=7" in violation.told for violation in found)
 
 
 def test_replicas_may_lag_and_may_not_differ():
     assert list(order.replicas_agree({"n1": EVENTS, "n2": EVENTS[:1], "n3": EVENTS[1:]})) == []
-    other = [EVENTS[0], replace(EVENTS[1], chain="other"), EVENTS[2]]
+    other = [EVENTS[0], replace(EVENTS[1], chain="other"), replace(EVENTS[2], chain="other")]
     found = list(order.replicas_agree({"n1": EVENTS, "n2": EVENTS[:1], "n3": other}))
     assert len(found) == 1
     assert "n1 has" in found[0].told
