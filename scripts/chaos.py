@@ -28,6 +28,7 @@ from scripts.environment import use_project_environment  # noqa: E402  # the pat
 use_project_environment()
 
 from tests.chaos import sandbox  # noqa: E402  # only now is all it imports to be had
+from tests.simulation.mutants import MUTANTS  # noqa: E402  # as above
 
 EXIT_CANNOT_RUN = 2
 
@@ -48,6 +49,13 @@ def _parser() -> argparse.ArgumentParser:
         help="fewer are red; a slow machine gets twice the minutes for them",
     )
     parser.add_argument("--operations-min", type=int, default=100, help="fewer are red")
+    parser.add_argument(
+        "--mutant",
+        default="",
+        choices=["", *MUTANTS],
+        metavar="NAME",
+        help="a guard the nodes do without, one of scripts/simulate.py --list-mutants",
+    )
     parser.add_argument("--folder", type=Path, help="where everything is kept, also when green")
     return parser
 
@@ -82,6 +90,7 @@ def main() -> int:
     shape = ["--minutes", f"{arguments.minutes:g}", "--seed", str(seed)]
     shape += ["--nodes", str(arguments.nodes), "--rate", f"{arguments.rate:g}"]
     shape += ["--faults-min", str(arguments.faults_min)]
+    shape += ["--mutant", arguments.mutant]
     shape += [word for kind in arguments.only for word in ("--only", kind)]
     sandbox.run_inside("tests.chaos.run", ["--folder", str(folder), *shape])
     report = _report(folder)

@@ -36,7 +36,7 @@ POLL_INTERVAL_S = 0.05
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 25.0
 
-_WRONG_CLOCK = Path(__file__).with_name("wrong_clock")
+_NODE_SITE = Path(__file__).with_name("node_site")
 
 
 class NotReached(Exception):
@@ -89,10 +89,11 @@ class Node:
 class Cluster:
     """Nodes by number, from 1. `founders` are listed to each other; later ones join."""
 
-    def __init__(self, folder: Path, founders: int, network: Network) -> None:
+    def __init__(self, folder: Path, founders: int, network: Network, mutant: str) -> None:
         self.network = network
         self.offences: list[str] = []
         self._folder = folder
+        self._mutant = mutant
         self._founders = range(1, founders + 1)
         self.nodes: dict[int, Node] = {}
         for number in self._founders:
@@ -141,7 +142,7 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(node),
+                env=_environment(node, self._mutant),
                 start_new_session=True,
             )
 
@@ -264,9 +265,9 @@ def _command_line(node: Node, founders: range) -> list[str]:
     return [sys.executable, "-m", "statehouse.daemon", *place, *listen, *formation]
 
 
-def _environment(node: Node) -> dict[str, str]:
-    path = os.pathsep.join([str(_WRONG_CLOCK), os.environ.get("PYTHONPATH", "")])
-    return os.environ | {"PYTHONPATH": path, "CHAOS_CLOCK": str(node.clock)}
+def _environment(node: Node, mutant: str) -> dict[str, str]:
+    path = os.pathsep.join([str(_NODE_SITE), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "CHAOS_CLOCK": str(node.clock), "CHAOS_MUTANT": mutant}
 
 
 def set_clock(node: Node, offset_s: int) -> None:

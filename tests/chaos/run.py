@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> verdict.Verdict:
     """The whole run; raises nothing that the cluster can cause."""
     sandbox.furnish()
     folder: Path = arguments.folder
-    cluster = Cluster(folder, arguments.nodes, Network())
+    cluster = Cluster(folder, arguments.nodes, Network(), arguments.mutant)
     nemesis = Nemesis(cluster, arguments.seed, tuple(arguments.only), folder)
     troubles: list[str] = []
     logs: verdict.Logs = {}
@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--faults-min", type=int, required=True)
+    parser.add_argument("--mutant", required=True)
     parser.add_argument("--only", action="append", default=[], choices=sorted(BY_KIND))
     return parser
 

@@ -36,6 +36,18 @@ def test_what_was_promised_holds_under_every_kind_of_fault(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_a_leader_that_answers_reads_without_asking_is_caught_by_both_checkers(tmp_path):
+    ended = chaos(
+        *("--minutes", 0.2, "--faults-min", 4, "--rate", 500, "--folder", tmp_path),
+        *("--only", "isolate from peers", "--mutant", "reads without a round"),
+    )
+    assert ended.returncode == 1, ended.stdout
+    assert "VIOLATION: real_time: " in ended.stdout
+    assert "VIOLATION: linearizability: " in ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_run_that_did_too_little_is_red_and_says_how_to_repeat_it(tmp_path):
     ended = chaos(
         *("--minutes", 0.02, "--seed", 5, "--only", "hand-over", "--rate", 200),
