@@ -90,7 +90,12 @@ class Session:
     def send(self, name: str, address: str, request: Any, timeout_s: float) -> Any:
         """One attempt of a unary call at this node; raises CallFailed."""
         return self._transport.call(
-            address, METHODS[name], request, timeout_s, sure=_must_be_sure(name)
+            address,
+            METHODS[name],
+            request,
+            timeout_s,
+            sure=_must_be_sure(name),
+            anew=_must_not_repeat(name),
         )
 
     def ask(self, name: str, address: str, request: Any, timeout_s: float) -> Any:
@@ -105,7 +110,12 @@ class Session:
     ) -> Iterator[Any]:
         """One attempt of a streamed call at this node; CallFailed comes out while iterating."""
         return self._transport.stream(
-            address, METHODS[name], request, quiet_s, sure=_must_be_sure(name)
+            address,
+            METHODS[name],
+            request,
+            quiet_s,
+            sure=_must_be_sure(name),
+            anew=_must_not_repeat(name),
         )
 
     def drive(
@@ -179,3 +189,8 @@ class Session:
 def _must_be_sure(name: str) -> bool:
     """Whether it matters that an attempt without a connection surely had no effect."""
     return RULES[name][0] is not Rule.READ
+
+
+def _must_not_repeat(name: str) -> bool:
+    """Whether an attempt must not even leave for a node that died since it was last heard."""
+    return RULES[name][0] is Rule.NEVER

@@ -302,6 +302,13 @@ class TestNeverTwice:
             client.remove_member("n3")
         assert fake.removed == ["n3"]
 
+    def test_a_change_of_members_does_not_leave_for_a_leader_that_has_died(self, client, fake):
+        client.get_state("a", "k")
+        fake.nodes[0].stop()
+        fake.elect(fake.nodes[1])
+        client.remove_member("n3")
+        assert fake.removed == ["n3"]
+
     def test_an_interrupted_addition_says_that_it_may_go_on(self, client, fake):
         fake.nodes[0].will("AddMember", BreakAfter(1))
         steps = client.add_member("p")
