@@ -25,6 +25,7 @@ from tests.checkers.history import now_ns
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from statehouse import ReplayEvent, StateResult, Transaction
 
@@ -45,19 +46,19 @@ class Client:
     def __init__(
         self,
         name: str,
-        endpoints: str,
+        directory: Path,
         timeout_s: float,
         draw: random.Random,
         recorder: history.Recorder,
     ) -> None:
         self._name = name
-        self._endpoints = endpoints
+        self._directory = directory
         self._timeout_s = timeout_s
         self._draw = draw
         self._recorder = recorder
         self._count = 0
         self._seen_ts = 0
-        self._statehouse = Statehouse(endpoints, timeout=timeout_s)
+        self._statehouse = self._connected()
 
     def close(self) -> None:
         self._statehouse.close()
@@ -65,7 +66,11 @@ class Client:
     def reconnect(self) -> None:
         """As a new process of the same program would begin."""
         self._statehouse.close()
-        self._statehouse = Statehouse(self._endpoints, timeout=self._timeout_s)
+        self._statehouse = self._connected()
+
+    def _connected(self) -> Statehouse:
+        """A client that is told the nodes there are now, and none of those to come."""
+        return Statehouse(self._directory.read_text(), timeout=self._timeout_s)
 
     # -- commits
 

@@ -95,6 +95,8 @@ class Cluster:
         self._folder = folder
         self._mutant = mutant
         self._founders = range(1, founders + 1)
+        self.directory = folder / "directory"
+        """The file that tells new clients which nodes there are."""
         self.nodes: dict[int, Node] = {}
         for number in self._founders:
             self._make(number, joins=False)
@@ -122,6 +124,7 @@ class Cluster:
         node.clock.write_bytes(bytes(8))
         self.network.add(number)
         self.nodes[number] = node
+        self._tell_directory()
         return node
 
     def forget(self, node: Node) -> None:
@@ -129,6 +132,12 @@ class Cluster:
         if node.process is not None:
             self.kill(node)
         del self.nodes[node.number]
+        self._tell_directory()
+
+    def _tell_directory(self) -> None:
+        written = self.directory.with_suffix(".new")
+        written.write_text(self.endpoints)
+        written.replace(self.directory)
 
     # -- processes
 

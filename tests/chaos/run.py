@@ -35,7 +35,7 @@ class Clients:
         self._running = [
             subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "tests.chaos.workload", cluster.endpoints, folder),
+                    *(sys.executable, "-m", "tests.chaos.workload", cluster.directory, folder),
                     *(f"p{number}", str(CLIENTS_EACH), str(seed), str(rate / CLIENT_PROCESSES)),
                 ],
                 stdin=subprocess.PIPE,

@@ -1,9 +1,10 @@
 """One client process of a chaos run: a few clients that write and read at random and note it all.
 
-    python -m tests.chaos.workload ENDPOINTS FOLDER NAME CLIENTS SEED OPERATIONS_PER_SECOND
+    python -m tests.chaos.workload DIRECTORY FOLDER NAME CLIENTS SEED OPERATIONS_PER_SECOND
 
-Runs until standard input ends. What happened lies in FOLDER/history-NAME.jsonl, and what must not
-happen to a client, whatever becomes of the cluster, in FOLDER/surprises-NAME.txt.
+DIRECTORY is a file with the addresses of the nodes there are. Runs until standard input ends. What
+happened lies in FOLDER/history-NAME.jsonl, and what must not happen to a client, whatever becomes
+of the cluster, in FOLDER/surprises-NAME.txt.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def live(
         stopped.wait(next_s - time.monotonic())
 
 
-def main(endpoints: str, folder: Path, name: str, clients: int, seed: int, rate: float) -> None:
+def main(directory: Path, folder: Path, name: str, clients: int, seed: int, rate: float) -> None:
     """Starts the clients, and ends them with standard input."""
     recorder = Recorder(folder / f"history-{name}.jsonl")
     surprises = folder / f"surprises-{name}.txt"
@@ -73,7 +74,7 @@ def main(endpoints: str, folder: Path, name: str, clients: int, seed: int, rate:
         timeout_s = CLIENT_TIMEOUTS_S[number % len(CLIENT_TIMEOUTS_S)]
         mix = READER if number == clients - 1 else WRITER
         try:
-            client = Client(f"{name}.{number}", endpoints, timeout_s, draw, recorder)
+            client = Client(f"{name}.{number}", directory, timeout_s, draw, recorder)
             live(client, mix, draw, rate / clients, stopped)
             client.close()
         except Exception:
@@ -91,5 +92,5 @@ def main(endpoints: str, folder: Path, name: str, clients: int, seed: int, rate:
 
 
 if __name__ == "__main__":
-    endpoints, folder, name, clients, seed, rate = sys.argv[1:]
-    main(endpoints, Path(folder), name, int(clients), int(seed), float(rate))
+    directory, folder, name, clients, seed, rate = sys.argv[1:]
+    main(Path(directory), Path(folder), name, int(clients), int(seed), float(rate))
