@@ -34,9 +34,12 @@ STREAM_QUIET_S: Final = 5.0
 """A finite stream whose node sends nothing for so long is asked for elsewhere."""
 
 
-MEMBERS_AGE_S_MAX: Final = 10.0
+MEMBERS_AGE_S_MAX: Final = 5.0
 """How old the known list of members grows before a node that answers is asked for it again: all of
 them may be replaced, one by one, while a client lives."""
+
+MEMBERS_AGE_IN_DOUBT_S_MAX: Final = 1.0
+"""The same, after a node failed or the leader changed."""
 
 MEMBERS_TIMEOUT_S: Final = 0.5
 
@@ -52,6 +55,7 @@ class Session:
         self._endpoints = Endpoints(config.endpoints)
         self._lock = threading.Lock()
         self._members_learned_s = time.monotonic()
+        self._members_in_doubt = False
         # Seeded by the system, so that the clients of a forked pool do not back off in step.
         self._random = random.Random()
 
@@ -161,6 +165,7 @@ class Session:
         """The node failed, or refused and perhaps named the leader."""
         fault = failure.fault
         with self._lock:
+            self._members_in_doubt |= failure.broken or fault.retry
             if failure.broken or fault.stalled:
                 self._endpoints.contacted |= fault.reached
                 self._endpoints.failed(address, time.monotonic())
@@ -178,9 +183,11 @@ class Session:
         """Learns the members anew from a node that has just answered, if it is time to."""
         now_s = time.monotonic()
         with self._lock:
-            if now_s - self._members_learned_s < MEMBERS_AGE_S_MAX:
+            in_doubt = self._members_in_doubt
+            age_s_max = MEMBERS_AGE_IN_DOUBT_S_MAX if in_doubt else MEMBERS_AGE_S_MAX
+            if now_s - self._members_learned_s < age_s_max:
                 return
-            self._members_learned_s = now_s
+            self._members_learned_s, self._members_in_doubt = now_s, False
         try:
             status: cluster.StatusResponse = self.send(
                 "Status", address, cluster.StatusRequest(), MEMBERS_TIMEOUT_S
