@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from statehouse_proto.services import CLUSTER_SERVICE, STATE_SERVICE, Method, methods
+from statehouse_proto.v2 import cluster_pb2 as cluster
 
 from statehouse_sdk.endpoints import Endpoints
 from statehouse_sdk.faults import CallFailed
@@ -33,6 +34,16 @@ STREAM_QUIET_S: Final = 5.0
 """A finite stream whose node sends nothing for so long is asked for elsewhere."""
 
 
+MEMBERS_AGE_S_MAX: Final = 5.0
+"""How old the known list of members grows before a node that answers is asked for it again: all of
+them may be replaced, one by one, while a client lives."""
+
+MEMBERS_AGE_IN_DOUBT_S_MAX: Final = 1.0
+"""The same, after a node failed or the leader changed."""
+
+MEMBERS_TIMEOUT_S: Final = 0.5
+
+
 class Session:
     """Channels, knowledge of the cluster and op ids of one client; thread-safe."""
 
@@ -43,6 +54,8 @@ class Session:
         self._transport = Transport()
         self._endpoints = Endpoints(config.endpoints)
         self._lock = threading.Lock()
+        self._members_learned_s = time.monotonic()
+        self._members_in_doubt = False
         # Seeded by the system, so that the clients of a forked pool do not back off in step.
         self._random = random.Random()
 
@@ -152,6 +165,7 @@ class Session:
         """The node failed, or refused and perhaps named the leader."""
         fault = failure.fault
         with self._lock:
+            self._members_in_doubt |= failure.broken or fault.retry
             if failure.broken or fault.stalled:
                 self._endpoints.contacted |= fault.reached
                 self._endpoints.failed(address, time.monotonic())
@@ -164,6 +178,25 @@ class Session:
         """The client addresses of the members, by the word of a node."""
         with self._lock:
             self._endpoints.learned(addresses)
+
+    def keep_up(self, address: str) -> None:
+        """Learns the members anew from a node that has just answered, if it is time to."""
+        now_s = time.monotonic()
+        with self._lock:
+            in_doubt = self._members_in_doubt
+            age_s_max = MEMBERS_AGE_IN_DOUBT_S_MAX if in_doubt else MEMBERS_AGE_S_MAX
+            if now_s - self._members_learned_s < age_s_max:
+                return
+            self._members_learned_s, self._members_in_doubt = now_s, False
+        try:
+            status: cluster.StatusResponse = self.send(
+                "Status", address, cluster.StatusRequest(), MEMBERS_TIMEOUT_S
+            )
+        except CallFailed:
+            return
+        # A node without a leader may be one that was removed, or left behind.
+        if status.leader_name:
+            self.learn([member.client_address for member in status.members])
 
     def addresses(self) -> tuple[str, ...]:
         """All nodes known by now."""
@@ -183,6 +216,7 @@ class Session:
             self.failed(address, failure)
             raise
         self.succeeded(address, as_leader=leader)
+        self.keep_up(address)
         return answer
 
 

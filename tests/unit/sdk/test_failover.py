@@ -19,12 +19,14 @@ from statehouse_sdk import (
     TransactionAbortedError,
     TransactionError,
     UnavailableError,
+    session,
 )
 
 from tests.fakes.fake_cluster import (
     Break,
     BreakAfter,
     FakeCluster,
+    FakeNode,
     LoseAnswer,
     Refuse,
     Stall,
@@ -63,6 +65,41 @@ class TestFindingTheLeader:
             put(client)
             client.get_state("a", "k")
         assert (len(fake.nodes[0].calls), len(fake.nodes[2].calls)) == calls
+
+    def test_all_known_nodes_may_be_replaced_one_by_one(self, monkeypatch):
+        fake = FakeCluster()
+        founders = list(fake.nodes)
+        with Statehouse(fake.url, timeout=5) as client:
+            put(client)
+            # The change of leaders alone is reason enough to ask who the members are.
+            monkeypatch.setattr(session, "MEMBERS_AGE_S_MAX", 3600.0)
+            monkeypatch.setattr(session, "MEMBERS_AGE_IN_DOUBT_S_MAX", 0.0)
+            fake.nodes += [FakeNode(fake, "n4"), FakeNode(fake, "n5")]
+            fake.elect(fake.nodes[3])
+            assert client.get_state("a", "k").value == 1
+            for founder in founders:
+                founder.stop()
+                fake.nodes.remove(founder)
+            fake.nodes.append(FakeNode(fake, "n6"))
+            assert client.get_state("a", "k").value == 1
+            fake.elect(fake.nodes[-1])
+            fake.nodes.pop(0).stop()
+            assert client.get_state("a", "k").value == 1
+            assert next(client.replay("a", follow=True)).commit_ts == 1
+        fake.stop()
+
+    def test_members_that_change_in_silence_are_learned_in_time(self, monkeypatch):
+        fake = FakeCluster(1)
+        with Statehouse(fake.url, timeout=5) as client:
+            put(client)
+            monkeypatch.setattr(session, "MEMBERS_AGE_S_MAX", 0.0)
+            fake.nodes.append(FakeNode(fake, "n2"))
+            assert client.get_state("a", "k").value == 1
+            fake.elect(fake.nodes[1])
+            fake.nodes.pop(0).stop()
+            assert client.get_state("a", "k").value == 1
+            assert [event.commit_ts for event in client.replay("a")] == [1]
+        fake.stop()
 
     def test_a_change_of_leader_is_followed(self, client, fake):
         put(client)
