@@ -106,6 +106,22 @@ def stalled(address: str) -> CallFailed:
     return CallFailed(Fault(error, True, Certainty.NONE, stalled=True))
 
 
+def ended(address: str) -> CallFailed:
+    """The node ended the stream on which the call was sent, as it does when it stops."""
+    error = errors.UnavailableError(f"{address} ended the exchange")
+    return CallFailed(Fault(error, True, Certainty.NONE), broken=True)
+
+
+def refusal_of(details: common.ErrorDetails, address: str) -> CallFailed:
+    """What a node's answer to one call of an exchange means."""
+    if details.reason in REASONS:
+        return CallFailed(fault_of_details(details, address))
+    error = errors.ServerError(
+        f"{address} refused for a reason this client does not know: {details.message:.200}"
+    )
+    return CallFailed(Fault(error, False, Certainty.NONE))
+
+
 def failure_of(error: grpc.RpcError, address: str) -> CallFailed:
     """What a failed call on this address means."""
     code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
