@@ -79,9 +79,10 @@ class Exchange:
         Raises Closed, Lost, or TimeoutError: then the reply, should it come, goes to nobody.
         """
         call_id = next(self._ids)
-        call = state.Call(id=call_id, **{kind: request})
+        message = state.ExchangeRequest()
+        getattr(message.calls.add(id=call_id), kind).CopyFrom(request)
         # Messages of repeated fields may be joined as bytes: the result is the message of all.
-        encoded = state.ExchangeRequest(calls=[call]).SerializeToString()
+        encoded = message.SerializeToString()
         if len(encoded) > MESSAGE_BYTES_MAX:
             return None
         caller = _Caller()
