@@ -80,6 +80,8 @@ CODES: Final[dict[grpc.StatusCode, Meaning]] = {
     grpc.StatusCode.DATA_LOSS: Meaning(errors.ServerError, False, _NO),
 }
 
+_CODES_BY_NUMBER: Final = {code.value[0]: code for code in CODES}
+
 _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
@@ -112,14 +114,12 @@ def ended(address: str) -> CallFailed:
     return CallFailed(Fault(error, True, Certainty.NONE), broken=True)
 
 
-def refusal_of(details: common.ErrorDetails, address: str) -> CallFailed:
-    """What a node's answer to one call of an exchange means."""
+def refusal_of(details: common.ErrorDetails, code_number: int, address: str) -> CallFailed:
+    """What a node's refusal of one call of an exchange means."""
     if details.reason in REASONS:
         return CallFailed(fault_of_details(details, address))
-    error = errors.ServerError(
-        f"{address} refused for a reason this client does not know: {details.message:.200}"
-    )
-    return CallFailed(Fault(error, False, Certainty.NONE))
+    code = _CODES_BY_NUMBER.get(code_number, grpc.StatusCode.UNKNOWN)
+    return _failure_of_code(code, details.message, address)
 
 
 def failure_of(error: grpc.RpcError, address: str) -> CallFailed:
@@ -130,9 +130,15 @@ def failure_of(error: grpc.RpcError, address: str) -> CallFailed:
         return CallFailed(fault_of_details(details, address))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return stalled(address)
+    return _failure_of_code(
+        code, str(error.details() if isinstance(error, grpc.Call) else error), address
+    )
+
+
+def _failure_of_code(code: grpc.StatusCode, details: str, address: str) -> CallFailed:
     meaning = CODES[code]
     # gRPC's own text is for people who debug gRPC; one line of it is enough here.
-    text = " ".join(str(error.details() if isinstance(error, grpc.Call) else error).split())
+    text = " ".join(details.split())
     told = meaning.error(f"{address} answered {code.name}: {text:.200}")
     return CallFailed(Fault(told, meaning.retry, meaning.certainty), broken=code in _BROKEN)
 

@@ -203,7 +203,7 @@ class Transport:
         if reply is None:
             return None
         if reply.HasField("error"):
-            raise faults.refusal_of(reply.error, link.address)
+            raise faults.refusal_of(reply.error, reply.code, link.address)
         return getattr(reply, kind)
 
     def _ended(self, link: _Link) -> Exception:

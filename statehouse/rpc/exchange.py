@@ -258,4 +258,5 @@ def _calls_of(payload: bytes) -> Sequence[state_pb2.Call]:
 
 def _error_reply(call_id: int, kind: str | None, error: Exception) -> state_pb2.Reply:
     failure = failure_of(_EXCHANGE if kind is None else _METHOD_OF[kind], error)
-    return state_pb2.Reply(id=call_id, error=status_codes.details_message(failure))
+    code, _ = status_codes.CODES[failure.reason].value
+    return state_pb2.Reply(id=call_id, error=status_codes.details_message(failure), code=code)

@@ -460,8 +460,11 @@ class Reply(_message.Message):
     GET_FIELD_NUMBER: _builtins.int
     GET_MANY_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """That of the call."""
+    code: _builtins.int
+    """Beside an error: the number of the gRPC code that the call, made by itself, ends with."""
     @_builtins.property
     def commit(self) -> Global___CommitResponse: ...
     @_builtins.property
@@ -478,10 +481,11 @@ class Reply(_message.Message):
         get: Global___GetResponse | None = ...,
         get_many: Global___GetManyResponse | None = ...,
         error: _common_pb2.ErrorDetails | None = ...,
+        code: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "error", b"error", "get", b"get", "get_many", b"get_many", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "error", b"error", "get", b"get", "get_many", b"get_many", "id", b"id", "reply", b"reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "commit", b"commit", "error", b"error", "get", b"get", "get_many", b"get_many", "id", b"id", "reply", b"reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_reply: _TypeAlias = _typing.Literal["commit", "get", "get_many", "error"]  # noqa: Y015
     _WhichOneofArgType_reply: _TypeAlias = _typing.Literal["reply", b"reply"]  # noqa: Y015
