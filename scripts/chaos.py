@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -22,7 +23,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.chaos import sandbox  # noqa: E402  # the checkout is not on the path before
+from scripts.environment import use_project_environment  # noqa: E402  # the path is set above
+
+use_project_environment()
+
+from tests.chaos import sandbox  # noqa: E402  # only now is all it imports to be had
+from tests.simulation.mutants import MUTANTS  # noqa: E402  # as above
 
 EXIT_CANNOT_RUN = 2
 
@@ -36,8 +42,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, default=3, choices=(3, 5))
     parser.add_argument("--rate", type=float, default=400.0, help="operations a second, at most")
     parser.add_argument("--only", action="append", default=[], metavar="KIND")
-    parser.add_argument("--faults-min", type=int, default=1, help="fewer are red")
+    parser.add_argument(
+        "--faults-min",
+        type=int,
+        default=1,
+        help="fewer are red; a slow machine gets twice the minutes for them",
+    )
     parser.add_argument("--operations-min", type=int, default=100, help="fewer are red")
+    parser.add_argument(
+        "--mutant",
+        default="",
+        choices=["", *MUTANTS],
+        metavar="NAME",
+        help="a guard the nodes do without, one of scripts/simulate.py --list-mutants",
+    )
     parser.add_argument("--folder", type=Path, help="where everything is kept, also when green")
     return parser
 
@@ -71,6 +89,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     shape = ["--minutes", f"{arguments.minutes:g}", "--seed", str(seed)]
     shape += ["--nodes", str(arguments.nodes), "--rate", f"{arguments.rate:g}"]
+    shape += ["--faults-min", str(arguments.faults_min)]
+    shape += ["--mutant", arguments.mutant]
     shape += [word for kind in arguments.only for word in ("--only", kind)]
     sandbox.run_inside("tests.chaos.run", ["--folder", str(folder), *shape])
     report = _report(folder)
@@ -78,7 +98,7 @@ def main() -> int:
     for violation in violations:
         print(f"VIOLATION: {violation}")
     if violations:
-        print(f"reproduce: scripts/chaos.py {' '.join(shape)}")
+        print(f"reproduce: scripts/chaos.py {shlex.join(shape)}")
         print(f"everything that was seen: {folder}")
     verdict = f"{len(violations)} violations" if violations else "0 violations"
     kinds = len(report.get("faults_by_kind", {}))

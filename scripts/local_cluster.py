@@ -206,6 +206,9 @@ class LocalCluster:
             # Its own session: a Ctrl-C meant for the caller does not reach the node.
             setsid=True,
         )
+        # The kernel shows the arguments a moment after the program; `pid` knows a node by them.
+        while not (_command_line(pid) or _has_lost_its_memory(pid)):
+            time.sleep(0.001)
         node.record.write_text(json.dumps({"pid": pid, "started_ticks": _started_ticks(pid)}))
         return pid
 
@@ -544,10 +547,16 @@ def _use_project_environment() -> None:
 def main() -> int:
     try:
         _use_project_environment()
-        return _run(_parser().parse_args())
+        code = _run(_parser().parse_args())
+        sys.stdout.flush()
+        return code
     except ClusterError as error:
         print(f"local_cluster: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # `... | head -1` has seen enough; the interpreter must not write the rest at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         return 130
 

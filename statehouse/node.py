@@ -88,6 +88,8 @@ class Node:
             report=_consensus_log.info,
         )
         self._barriers = Barriers(self._loop, self._consensus.barrier)
+        # A read that fails says as much of the disk as a write does.
+        store.when_failed(self._fault)
 
     # -- Its life
 
@@ -127,7 +129,15 @@ class Node:
         if leader != self._leader_told:
             self._leader_told = leader
             _log.info("Leader changed", leader=leader or "none", term=status.term)
+            self._note_address(status)
         self._pulse.send()
+
+    def _note_address(self, status: Status) -> None:
+        """An address is agreed upon once; a node that listens elsewhere now is not found there."""
+        mine = [told.member for told in status.members if told.member.name == status.name]
+        has = self._settings.client_address
+        if mine and mine[0].client_address != has:
+            _log.warning("Clients are sent elsewhere", told=mine[0].client_address, has=has)
 
     def _happened(self, event: Event) -> None:
         before, self._phase = self._phase, lifecycle.following(self._phase, event)

@@ -67,6 +67,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Empty until the node belongs to a cluster, by founding it or by being added."""
     bound_members: tuple[Member, ...] = ()
     """The one first configuration this disk has agreed to; empty: none, or it did not found."""
+    begun: bool = False
+    """Its journal was made: from then on a missing one is lost, and with it the node's votes."""
     removed: bool = False
     """Its cluster removed it: it may never take part again."""
 

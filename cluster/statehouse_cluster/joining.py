@@ -73,6 +73,12 @@ def _begin(engine: Engine, member: Member) -> None:
     if engine.learners():
         raise MembershipBusy(f"{sorted(engine.learners())[0]} is being added; try again later")
     configuration = engine.configuration()
+    myself = configuration.get(engine.name)
+    if myself is not None and not myself.peer_address:
+        raise MembershipRefused(
+            f"{engine.name} was founded without an address for its peers, so none can be added; "
+            f"found a new cluster with --peers {engine.name}=HOST:PORT, and load its agents there"
+        )
     if configuration.get(member.name) is not None:
         raise MembershipRefused(
             f"a member named {member.name} exists already; give the new node another name"

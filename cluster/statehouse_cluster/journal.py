@@ -224,7 +224,8 @@ class Journal:
     def reset(self, index: int, term: int) -> None:
         """Replaces the whole log by one base entry of this index and term.
 
-        Durable when it returns; a crash on the way leaves the old log or the new one.
+        Durable when it returns; a crash on the way leaves the old log or the new one. Of the old
+        one's files any may come back by a crash: the next start knows them by their generation.
         """
         self._check_usable()
         if index < 0 or not 0 <= term <= TERM_MAX:
@@ -237,7 +238,6 @@ class Journal:
             replaced, self._segments = self._segments, [segment]
             for old in replaced:
                 self._files.unlink(old.path)
-            self._files.sync_directory(self._directory)
         self._generation += 1
         self._pending = []
         self._cache.keep(range(0))

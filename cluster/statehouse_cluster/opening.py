@@ -104,13 +104,11 @@ def _load(
 def _clear(
     directory: Path, replaced: list[str], files: Files, report: Callable[[str], None]
 ) -> None:
-    names = files.list_directory(directory)
-    unfinished = [name for name in names if name.endswith(ASIDE_SUFFIX)]
+    """Not synced: what comes back after one more crash is cleared away once more."""
+    unfinished = [n for n in files.list_directory(directory) if n.endswith(ASIDE_SUFFIX)]
     for name in unfinished:
         report(f"removed {directory / name}: a crash left it unfinished")
         files.unlink(directory / name)
     for name in replaced:
         report(f"removed {directory / name}: a snapshot replaced the log it belongs to")
         files.unlink(directory / name)
-    if unfinished or replaced:
-        files.sync_directory(directory)

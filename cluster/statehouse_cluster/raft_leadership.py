@@ -307,8 +307,7 @@ class Leadership(Replication):
             if member.name == self.name:
                 self.mark_removed()
             else:
-                self._tell(member.name, {"type": "x_removed"})
-                self._forget_link(member.name)
+                self._forget_link(member.name, {"type": "x_removed"})
         self._refresh_configuration()
 
     def mark_stopped(self) -> None:

@@ -45,10 +45,20 @@ class Replication(Elections):
             super()._SyncObj__sendAppendEntries()
         finally:
             self._SyncObj__connectedNodes = listening
+        if self.applied_index() == 0:
+            # A snapshot of nothing would hold no configuration, and nobody could go on from it.
+            return
         for node in sorted(behind & listening - full, key=lambda n: str(n.id)):
-            offer = self._snapshots.offer_for(node.id)
+            offer = self._snapshots.offer_for(node.id, base)
             if offer is not None:
                 self._tell(node.id, _offer_message(offer, self.term()))
+
+    def _on_unsent(self, node: Node, message: Message) -> None:
+        """The window is full or the link is gone: the library would go on as if it were sent."""
+        if message["type"] == "append_entries":
+            self._SyncObj__raftNextIndex[node] = message["prevLogIdx"] + 1
+            # The set of this pass only: without the node in it the library ends its loop.
+            self._SyncObj__connectedNodes.discard(node)
 
     def _SyncObj__sendNextNodeIdx(
         self,
@@ -96,15 +106,36 @@ class Replication(Elections):
                 self._SyncObj__newAppendEntriesTime = 0
         if node in self._SyncObj__otherNodes:
             self._reads.echo(node.id, message["x_round"])
+        reached = self._SyncObj__raftNextIndex[node]
         self._pass_on(node, answer)
+        if answer["success"]:
+            # The library goes back to what was acknowledged, and so sends all that is under way
+            # once more with each answer. What is lost on the way comes back as a reset.
+            self._SyncObj__raftNextIndex[node] = max(reached, answer["next_node_idx"])
 
     def _on_append(self, node: Node, message: Message) -> None:
         self._heard_at = self._now()
         self._echo = message["x_round"]
         try:
-            self._place(node, message)
+            if self._base.members:
+                self._place(node, message)
+            else:
+                self._ask_for_snapshot(node, message["term"])
         finally:
             self._echo, self._ack_override = 0, None
+
+    def _ask_for_snapshot(self, node: Node, term: int) -> None:
+        """A new node cannot go on from the log: the founding members are in no entry of it.
+
+        It would take the first change it sees, its own addition, for the whole cluster.
+        """
+        self._follow(node, term)
+        self._SyncObj__sendNextNodeIdx(node, reset=True, nextNodeIdx=guards.NOTHING)
+
+    def _follow(self, node: Node, term: int) -> None:
+        """The library takes over term, leader and deadline; log and commit index stay."""
+        adopt = {"type": "append_entries", "term": term, "commit_index": 0}
+        self._pass_on(node, {**adopt, "serialized": None})
 
     def _place(self, node: Node, message: Message) -> None:
         previous, entries = message["prevLogIdx"], message["entries"]
@@ -128,9 +159,7 @@ class Replication(Elections):
         self._pass_on(node, {**message, **place, "entries": fresh})
 
     def _on_snapshot_offer(self, node: Node, message: Message) -> None:
-        # The library takes over term, leader and deadline; log and commit index stay as they are.
-        adopt = {"type": "append_entries", "term": message["term"], "commit_index": 0}
-        self._pass_on(node, {**adopt, "serialized": None})
+        self._follow(node, message["term"])
         self._heard_at = self._now()
         self._echo = message["x_round"]
         position = Position(message["snap_index"], message["snap_term"])

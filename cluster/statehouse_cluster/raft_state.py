@@ -35,8 +35,11 @@ NEVER = float("-inf")
 class Snapshots(Protocol):
     """Who makes, serves and fetches snapshots; moves no byte on the raft thread."""
 
-    def offer_for(self, name: str) -> Offer | None:
-        """What to offer a follower whose entries are cut; None while it is being made."""
+    def offer_for(self, name: str, least: int) -> Offer | None:
+        """What to offer a follower whose entries are cut; None while it is being made.
+
+        An older snapshot than `least`, the first index of the log, would leave a gap behind it.
+        """
 
     def offered(self, leader: str, offer: Offer) -> None:
         """A leader offers; starts fetching, or goes on with what it fetches already."""
@@ -47,6 +50,9 @@ class Snapshots(Protocol):
 
 class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
     """The library's object, told who it is and given our log, transport and poller."""
+
+    _SyncObj__connectedNodes: set[Node]
+    _SyncObj__raftElectionDeadline: float
 
     def __init__(
         self,
@@ -72,7 +78,7 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self._timing = timing
         self._bounds = bounds
         self._random = randomness
-        self._transport = RaftTransport(links, self._stamp)
+        self._transport = RaftTransport(links, self._stamp, self._on_unsent)
         self._founding = founding
         self._base = self._stored_configuration()
         self._configuration = self._base_with_log()
@@ -164,7 +170,7 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         return name == self.name or Node(name) in self._SyncObj__connectedNodes
 
     def _committed_floor(self) -> int:
-        state = self.__dict__
+        state: dict[str, int] = self.__dict__
         return max(
             state.get("_SyncObj__raftCommitIndex", 0),
             state.get("_SyncObj__raftLastApplied", 0),
@@ -223,10 +229,14 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
                 self._guests.discard(member.name)
                 self._links.dial(member.name, member.peer_address)
 
-    def _forget_link(self, name: str) -> None:
+    def _forget_link(self, name: str, last_word: Message | None = None) -> None:
         self._guests.discard(name)
         self._SyncObj__connectedNodes.discard(Node(name))
-        self._links.drop(name)
+        if last_word is None:
+            self._links.drop(name)
+        else:
+            self._tell(name, last_word)
+            self._links.linger(name)
 
     def _SyncObj__parseChangeClusterRequest(self, command: bytes) -> tuple[str, str] | None:
         if command[:1] != MEMBERSHIP:
@@ -245,6 +255,9 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         elif message["type"] == "request_vote":
             stamped["x_transfer"] = self._forced_term == self.term()
         return stamped
+
+    def _on_unsent(self, node: Node, message: Message) -> None:
+        """A message the links did not take; most are said again anyway."""
 
     def _tell(self, name: str, message: Message) -> None:
         self._transport.send(Node(name), message)

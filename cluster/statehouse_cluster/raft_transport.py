@@ -31,16 +31,27 @@ class Links(Protocol):
 
     def drop(self, name: str) -> None: ...
 
+    def linger(self, name: str) -> None: ...
+
 
 class RaftTransport(Transport):  # type: ignore[misc]  # pysyncobj has no types
-    """The library's transport over `Links`; `stamp` adds what every message carries."""
+    """The library's transport over `Links`; `stamp` adds what every message carries.
+
+    `on_unsent` is called, from within `send`, with what the links did not take.
+    """
 
     ready = True
 
-    def __init__(self, links: Links, stamp: Callable[[Message], Message]) -> None:
+    def __init__(
+        self,
+        links: Links,
+        stamp: Callable[[Message], Message],
+        on_unsent: Callable[[Node, Message], None],
+    ) -> None:
         super().__init__(None, None, None)
         self._links = links
         self._stamp = stamp
+        self._on_unsent = on_unsent
         self._held: list[tuple[str, Message]] = []
 
     def send(self, node: Node, message: Message) -> bool:
@@ -48,7 +59,10 @@ class RaftTransport(Transport):  # type: ignore[misc]  # pysyncobj has no types
         if message["type"] in _HELD:
             self._held.append((node.id, stamped))
             return True
-        return self._links.send(node.id, stamped)
+        if self._links.send(node.id, stamped):
+            return True
+        self._on_unsent(node, message)
+        return False
 
     def release(self, current_term: int) -> None:
         """Sends the held answers; the caller has flushed the log. Those of an older term go."""

@@ -166,7 +166,10 @@ class Segment:
                 return self._torn(data, offset, record, last=last)
             if record.index != self.last_index + 1 or record.batch not in (batch, record.index):
                 raise JournalDamaged(
-                    self.path, offset, f"entry {record.index} stands behind {self.last_index}"
+                    self.path,
+                    offset,
+                    f"entry {record.index} stands behind {self.last_index} in a batch of "
+                    f"{record.batch}",
                 )
             if record.term < term:
                 raise JournalDamaged(
@@ -205,7 +208,8 @@ class Segment:
             raise JournalDamaged(
                 self.path,
                 len(_MAGIC),
-                f"format version {version} is not known, only {_FORMAT_VERSION} is",
+                f"format version {version} is not known, only {_FORMAT_VERSION} is; the release "
+                "that wrote it can read it",
             )
         if data[:_HEADER_BYTES] != self._header:
             raise JournalDamaged(self.path, 0, "the header does not match checksum and file name")

@@ -124,8 +124,14 @@ class SnapshotDesk:
 
     # -- On the raft thread
 
-    def offer_for(self, name: str) -> Offer | None:
-        """The snapshot for a lagging node; None while its manifest is being made."""
+    def offer_for(self, name: str, least: int = 0) -> Offer | None:
+        """The snapshot for a lagging node; None while its manifest is being made.
+
+        One older than `least` is of no use any more: the log no longer goes on from it.
+        """
+        if self._outgoing is not None and self._outgoing.offer.position.index < least:
+            shutil.rmtree(self._outgoing.directory, ignore_errors=True)
+            self._outgoing = None
         if self._outgoing is None:
             self._outgoing = self._make()
         self._outgoing.used_at = self._clock()

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from statehouse_cluster.files import Files
     from statehouse_cluster.hello import Purpose
-    from statehouse_cluster.identity import Identity
+    from statehouse_cluster.identity import DataDirectory, Identity
     from statehouse_cluster.interfaces import StateMachine
     from statehouse_cluster.settings import ClusterSettings
 
@@ -192,10 +193,14 @@ def _assemble(
 ) -> Parts:
     files = RealFiles()
     directory = settings.directory
+    _require_journal(identity, directory, files)
     journal = Journal.open(directory.journal, files, report=report)
     note = InstallNote(directory.path, files)
     found(journal, machine, Configuration(identity.bound_members))
     reconcile(journal, machine.position(), note, report)
+    if not identity.begun:
+        identity = msgspec.structs.replace(identity, begun=True)
+        directory.store(identity)
     poller = Poller()
     gate = WaitGate(poller)
     wakeup = Wakeup(poller, lambda: None)
@@ -248,6 +253,16 @@ def _assemble(
     if listener is not None:
         links.serve(listener)
     return parts
+
+
+def _require_journal(identity: Identity, directory: DataDirectory, files: Files) -> None:
+    """A journal that was lost must not be made anew: its votes and promises are forgotten."""
+    if identity.begun and not files.list_directory(directory.journal):
+        raise StartRefused(
+            f"{directory.journal} is empty, but {identity.name} has run before: its journal is "
+            "lost; remove this member and add a new one under another name with an empty data "
+            "directory"
+        )
 
 
 def _open_snapshot(greeter: Greeter, leader: str, snapshot_id: str) -> socket.socket:

@@ -24,8 +24,8 @@ TERM_MAX = 2**64 - 1
 
 _MAGIC = b"SHvote\r\n"
 _FORMAT_VERSION = 1
-_FIELDS = struct.Struct("<8sIQBI")
-"""Magic, format version, term, whether there is a vote, bytes of the vote that follows."""
+_FIELDS = struct.Struct("<8sIQB")
+"""Magic, format version, term, whether there is a vote; its name and a checksum follow."""
 _CHECKSUM_BYTES = 4
 
 
@@ -39,7 +39,7 @@ class Vote(NamedTuple):
 def store_vote(files: Files, directory: Path, vote: Vote) -> None:
     """Durable when it returns."""
     name = b"" if vote.name is None else vote.name.encode()
-    body = _FIELDS.pack(_MAGIC, _FORMAT_VERSION, vote.term, vote.name is not None, len(name)) + name
+    body = _FIELDS.pack(_MAGIC, _FORMAT_VERSION, vote.term, vote.name is not None) + name
     write_durably(files, directory / VOTE_NAME, body + crc32(body).to_bytes(4, "little"))
 
 
@@ -49,14 +49,17 @@ def load_vote(files: Files, directory: Path) -> Vote:
     data = read_whole(files, path)
     if len(data) < _FIELDS.size + _CHECKSUM_BYTES:
         raise JournalDamaged(path, 0, f"the file is too short, {len(data)} bytes")
-    magic, version, term, voted, name_bytes = _FIELDS.unpack_from(data)
+    magic, version, term, voted = _FIELDS.unpack_from(data)
     if magic != _MAGIC:
         raise JournalDamaged(path, 0, "the file does not begin as a vote does")
     if version != _FORMAT_VERSION:
         raise JournalDamaged(
-            path, len(_MAGIC), f"format version {version} is not known, only {_FORMAT_VERSION} is"
+            path,
+            len(_MAGIC),
+            f"format version {version} is not known, only {_FORMAT_VERSION} is; the release that "
+            "wrote it can read it",
         )
     body, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
-    if crc32(body).to_bytes(4, "little") != checksum or len(body) != _FIELDS.size + name_bytes:
+    if crc32(body).to_bytes(4, "little") != checksum:
         raise JournalDamaged(path, 0, "the term and vote do not match their checksum")
     return Vote(term, body[_FIELDS.size :].decode() if voted else None)

@@ -205,6 +205,8 @@ class Statehouse:
         stale: bool = False,
     ) -> dict[str, StateResult]:
         """Several keys of an agent at one commit_ts, in the order asked; missing ones included."""
+        if isinstance(keys, str):
+            raise InvalidRequestError(f"keys is the string {keys!r:.60}; give a list of keys")
         wanted = list(dict.fromkeys(convert.checked_name(key, "key") for key in keys))
         if len(wanted) > GET_MANY_KEYS_MAX:
             raise TooLargeError(

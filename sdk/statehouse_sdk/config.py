@@ -7,13 +7,14 @@ STATEHOUSE_URL (host:port, several divided by commas), STATEHOUSE_NAMESPACE and 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from statehouse_sdk.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 DEFAULT_URL: Final = "localhost:50051"
 DEFAULT_PORT: Final = 50051
@@ -38,14 +39,18 @@ def resolve(
 ) -> ClientConfig:
     """The configuration; InvalidRequestError names the setting that is wrong."""
     return ClientConfig(
-        endpoints=_endpoints(url or environment.get("STATEHOUSE_URL") or DEFAULT_URL),
+        endpoints=_endpoints(
+            environment.get("STATEHOUSE_URL") or DEFAULT_URL if url is None or url == "" else url
+        ),
         namespace=namespace or environment.get("STATEHOUSE_NAMESPACE") or DEFAULT_NAMESPACE,
         timeout_s=_timeout_s(timeout, environment.get("STATEHOUSE_TIMEOUT")),
     )
 
 
 def _endpoints(url: str | Sequence[str]) -> tuple[str, ...]:
-    parts = url.split(",") if isinstance(url, str) else list(url)
+    parts = url.split(",") if isinstance(url, str) else url
+    if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
+        raise InvalidRequestError(f"url is {url!r:.60}; give host:port, or several of them")
     endpoints = tuple(dict.fromkeys(_endpoint(part.strip()) for part in parts if part.strip()))
     if not endpoints:
         raise InvalidRequestError(f"url {url!r} names no endpoint; give host:port")

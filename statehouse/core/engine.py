@@ -23,7 +23,15 @@ from statehouse.core.codec import (
 from statehouse.core.digest import event_hash, fingerprint, value_digest
 from statehouse.core.errors import Reason
 from statehouse.core.invariants import InvariantViolation
-from statehouse.core.keys import Table, agent_key, namespace_key, record_key, terminated, u64
+from statehouse.core.keys import (
+    Table,
+    agent_key,
+    names,
+    namespace_key,
+    record_key,
+    terminated,
+    u64,
+)
 from statehouse.core.model import Committed, Refused
 from statehouse.core.preconditions import conflict_of
 from statehouse.core.sessions import Sessions
@@ -194,7 +202,7 @@ class Engine:
         latest = None if row is None else codec.decode_latest(row)
         if latest is not None and not 1 <= latest[1] <= self._commit_ts:
             raise InvariantViolation(
-                f"key {key!r} was last written by commit_ts {latest[1]}, "
+                f"key {names(key)} was last written by commit_ts {latest[1]}, "
                 f"but only {self._commit_ts} are committed"
             )
         self._latest[key] = latest

@@ -121,9 +121,3 @@ def names(row_key: bytes) -> tuple[str, ...]:
         found.append(row_key[start:end].replace(b"\x00\xff", b"\x00").decode())
         start = end + 2
     return tuple(found)
-
-
-def after_prefix(prefix: bytes) -> bytes | None:
-    """The least key above every key that begins with `prefix`; None when there is none."""
-    trimmed = prefix.rstrip(b"\xff")
-    return trimmed[:-1] + bytes([trimmed[-1] + 1]) if trimmed else None

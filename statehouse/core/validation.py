@@ -54,11 +54,6 @@ def check_scope(namespace: str, agent_id: str, prefix: str) -> None:
         _check_name(prefix, "prefix")
 
 
-def check_commit_ts(commit_ts: int, field: str) -> None:
-    """A commit_ts asked for: 0 (before everything) to 2**63 - 1."""
-    _check_number(commit_ts, 0, field)
-
-
 def check_transaction(transaction: Transaction) -> bytes:
     """Everything of a transaction, its op id included; returns its canonical bytes."""
     _check_op_id(transaction)

@@ -20,6 +20,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     Checkpoint,
@@ -31,7 +32,7 @@ from rocksdict import (
 )
 
 from statehouse.core.keys import Table
-from statehouse.storage.faults import StoreFailed, StoreRefused
+from statehouse.storage.faults import REPLACE_MEMBER, StoreFailed, StoreRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,7 @@ _WAL_BYTES = 64 * 1024 * 1024
 _BLOCK_BYTES = 8 * 1024
 _BLOOM_BITS = 10
 _OPEN_FILES = 512
+_MANIFEST_BYTES = 1024 * 1024  # manifest.py reads all of it at every open
 _LOG_FILE_BYTES = 1024 * 1024
 
 
@@ -58,11 +60,19 @@ class Database:
     Written by one thread; read by any. The interpreter's lock is held in every read and write.
     """
 
-    def __init__(self, path: Path, *, create: bool) -> None:
-        """Opens, or makes, the database in `path`. Raises StoreRefused."""
+    def __init__(self, path: Path, *, create: bool = False, read_only: bool = False) -> None:
+        """Opens, or makes, the database in `path`. Raises StoreRefused.
+
+        read_only: nothing of it is changed on disk, not even what RocksDB would clear up.
+        """
         self.path = path
         try:
-            self._db = Rdict(str(path), _options(create), {t.name: _table_options() for t in Table})
+            self._db = Rdict(
+                str(path),
+                _options(create),
+                {table.name: _table_options() for table in Table},
+                AccessType.read_only(False) if read_only else AccessType.read_write(),
+            )
             self._tables = [self._db.get_column_family(t.name) for t in Table]
             self._handles = [self._db.get_column_family_handle(t.name) for t in Table]
         except Exception as error:
@@ -72,6 +82,7 @@ class Database:
         self._users = 1
         self._users_lock = Lock()
         self._closed: Callable[[], None] | None = None
+        self._told_failure: Callable[[StoreFailed], None] | None = None
 
     # -- Its life
 
@@ -97,6 +108,10 @@ class Database:
     def when_closed(self, call: Callable[[], None]) -> None:
         """Has `call` called once after the last user released it."""
         self._closed = call
+
+    def when_failed(self, call: Callable[[StoreFailed], None]) -> None:
+        """Has `call` called with each failure, on the thread that met it, before it is raised."""
+        self._told_failure = call
 
     # -- Writing
 
@@ -180,19 +195,19 @@ class Database:
         return rows
 
     def _failed(self, what: str, error: Exception) -> StoreFailed:
-        return StoreFailed(
+        failure = StoreFailed(
             f"cannot {what} the database in {self.path}: {error}; this node stops. "
             f"{_failing_advice(error)}"
         )
+        if self._told_failure is not None:
+            self._told_failure(failure)
+        return failure
 
 
 def _opening_advice(error: Exception) -> str:
     if _tells_full_disk(error):
         return "free space on its disk and start again"
-    return (
-        "if its disk is sound and no other process uses it, remove this member and add a new one "
-        "with an empty data directory"
-    )
+    return f"if its disk is sound and no other process uses it, {REPLACE_MEMBER}"
 
 
 def _failing_advice(error: Exception) -> str:
@@ -217,6 +232,7 @@ def _options(create: bool) -> Options:
     options.set_db_write_buffer_size(_WRITE_BUFFERS_BYTES)
     options.set_max_total_wal_size(_WAL_BYTES)
     options.set_max_background_jobs(2)
+    options.set_max_manifest_file_size(_MANIFEST_BYTES)
     options.set_max_open_files(_OPEN_FILES)
     options.set_bytes_per_sync(1024 * 1024)
     options.set_wal_bytes_per_sync(1024 * 1024)

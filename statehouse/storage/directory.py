@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from statehouse.storage.faults import StoreFailed, StoreRefused
+from statehouse.storage.faults import REPLACE_MEMBER, StoreFailed, StoreRefused
 
 _FILE = "current.json"
 _FORMAT = 1
@@ -52,8 +52,8 @@ class StoreDirectory:
             self._current = _read(path / _FILE)
         elif any(path.glob("db-*")):
             raise StoreRefused(
-                f"{path} holds a database but {_FILE}, which names it, is missing; put it back, or "
-                "remove this member and add a new one with an empty data directory"
+                f"{path} holds a database but {_FILE}, which names it, is missing; put it back, "
+                f"or {REPLACE_MEMBER}"
             )
         else:
             sync_directory(path.parent)
@@ -125,18 +125,15 @@ def _read(file: Path) -> _Current:
     try:
         current = msgspec.json.decode(file.read_bytes(), type=_Current)
     except (OSError, msgspec.MsgspecError, UnicodeError) as error:
-        raise StoreRefused(f"{file} cannot be read: {error}; {_REPLACE}") from error
+        raise StoreRefused(f"{file} cannot be read: {error}; {REPLACE_MEMBER}") from error
     if current.checksum != current.sum():
-        raise StoreRefused(f"{file} is damaged: its checksum is wrong; {_REPLACE}")
+        raise StoreRefused(f"{file} is damaged: its checksum is wrong; {REPLACE_MEMBER}")
     if current.format != _FORMAT:
         raise StoreRefused(
             f"{file} has format {current.format}, and this program knows {_FORMAT} only; "
             "run the version that wrote it"
         )
     return current
-
-
-_REPLACE = "remove this member and add a new one with an empty data directory"
 
 
 def sync_directory(directory: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+REPLACE_MEMBER: Final = "remove this member and add a new one with an empty data directory"
+"""What to do about a store that cannot be trusted: its data is on the other members."""
+
 
 class StoreRefused(Exception):
     """These files are not used: the text names them, says why, and what to do."""

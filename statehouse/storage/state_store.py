@@ -22,7 +22,8 @@ from statehouse.core.invariants import invariant
 from statehouse.core.keys import META_CONFIGURATION, META_FORMAT, META_STATE, Table, number_of
 from statehouse.storage.database import Database
 from statehouse.storage.directory import StoreDirectory, sync_tree
-from statehouse.storage.faults import StoreFailed, StoreRefused
+from statehouse.storage.faults import REPLACE_MEMBER, StoreFailed, StoreRefused
+from statehouse.storage.manifest import manifest_is_whole
 from statehouse.storage.temporary import TemporaryDirectory
 from statehouse.storage.views import StateView
 
@@ -52,15 +53,12 @@ class StateStore:
         self._temporary: TemporaryDirectory | None = None
         self._closed = False
         self._swap = Lock()
+        self._told_failure: Callable[[StoreFailed], None] = lambda failure: None
         if not self._directory.ready:
             _make(self._directory)
-        self._database = Database(self._directory.database, create=False)
-        try:
-            self._state, self._configuration = _read(self._database)
-            self._check_durable(self._state.index)
-        except BaseException:
-            self._database.release()
-            raise
+        self._database, self._state, self._configuration = _open(
+            self._directory.database, self._directory.durable_index
+        )
 
     @classmethod
     def temporary(cls, *, now_us: Callable[[], int]) -> StateStore:
@@ -69,6 +67,14 @@ class StateStore:
         store = cls(home.path / "state", now_us=now_us)
         store._temporary = home
         return store
+
+    def when_failed(self, call: Callable[[StoreFailed], None]) -> None:
+        """Has `call` called when the database fails, also under a reader's hands.
+
+        It comes on the thread that met the failure, before the failure is raised there.
+        """
+        self._told_failure = call
+        self._database.when_failed(call)
 
     # -- What readers ask
 
@@ -142,22 +148,14 @@ class StateStore:
         # Once it is open, RocksDB adds and removes files of its own, and syncs them itself.
         _sync_copy(directory)
         moved = self._directory.move_in(directory)
-        database: Database | None = None
         try:
-            database = Database(moved, create=False)
-            state, configuration = _read(database)
-            if state.index < self._state.index:
-                raise StoreRefused(
-                    f"the checkpoint holds entry {state.index}, but {self._state.index} is applied "
-                    "already; it was not installed"
-                )
-            database.sync()
+            database, state, configuration = _open(moved, self._state.index)
         except StoreRefused:
-            if database is not None:
-                database.release()
             shutil.rmtree(moved, ignore_errors=True)
             raise
+        database.sync()
         self._directory.switch(state.index)
+        database.when_failed(self._told_failure)
         with self._swap:
             old, self._database = self._database, database
             self._state, self._configuration = state, configuration
@@ -173,14 +171,6 @@ class StateStore:
         self._database.release()
         if self._temporary is not None:
             self._temporary.remove()
-
-    def _check_durable(self, index: int) -> None:
-        if index < self._directory.durable_index:
-            raise StoreRefused(
-                f"{self._directory.database} holds what was applied up to entry {index}, but was "
-                f"once durable up to {self._directory.durable_index}: it has lost data. Remove "
-                "this member and add a new one with an empty data directory"
-            )
 
 
 class _EngineView:
@@ -211,7 +201,29 @@ def _make(directory: StoreDirectory) -> None:
     directory.mark_ready()
 
 
-def _read(database: Database) -> tuple[State, bytes]:
+def _open(path: Path, least_index: int) -> tuple[Database, State, bytes]:
+    """Opens a database and reads what it says of itself; raises StoreRefused.
+
+    least_index: what it must have applied at least, or it has lost data.
+    """
+    if not manifest_is_whole(path):
+        # Torn in a crash, or damaged at the very end. What was named there may be lost, and
+        # RocksDB would delete it: look before it does.
+        probe = Database(path, read_only=True)
+        try:
+            state, _ = _read(probe, least_index)
+            _check_dense(probe, state.head)
+        finally:
+            probe.release()
+    database = Database(path)
+    try:
+        return database, *_read(database, least_index)
+    except StoreRefused:
+        database.release()
+        raise
+
+
+def _read(database: Database, least_index: int) -> tuple[State, bytes]:
     """What a database says of itself; StoreRefused when it is not one of ours, or damaged."""
     try:
         version = database.get(Table.META, META_FORMAT)
@@ -226,6 +238,11 @@ def _read(database: Database) -> tuple[State, bytes]:
         if row is None or configuration is None:
             raise StoreRefused(f"the database in {database.path} does not say what it holds")
         state = codec.decode_state(row)
+        if state.index < least_index:
+            raise StoreRefused(
+                f"the database in {database.path} holds what was applied up to entry "
+                f"{state.index}, but {least_index} was durable before: {REPLACE_MEMBER}"
+            )
         _check_head(database, state.head)
     except (StoreFailed, CodecError) as error:
         raise StoreRefused(f"the database in {database.path} is damaged: {error}") from error
@@ -240,7 +257,21 @@ def _check_head(database: Database, head: Head) -> None:
     if commit_ts != head.commit_ts or found != head.chain_hash:
         raise StoreRefused(
             f"the database in {database.path} ends at commit_ts {commit_ts}, but says it holds "
-            f"{head.commit_ts}: remove this member and add a new one with an empty data directory"
+            f"{head.commit_ts}; {REPLACE_MEMBER}"
+        )
+
+
+def _check_dense(database: Database, head: Head) -> None:
+    """Every event is there; tables are flushed together, so no other table has lost rows."""
+    expected = 1
+    for key, _ in database.forward(Table.EVENTS, b"", b""):
+        if number_of(key) != expected:
+            break
+        expected += 1
+    if expected <= head.commit_ts:
+        raise StoreRefused(
+            f"the database in {database.path} has lost the event of commit_ts {expected}; "
+            f"{REPLACE_MEMBER}"
         )
 
 

@@ -35,6 +35,12 @@ def test_nothing_in_the_product_is_dead():
     assert tidy_rules.dead_modules(THE_PRODUCT, entry_points) == []
 
 
+def test_no_two_test_modules_share_a_name():
+    # pytest imports them by their last name alone.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_no_written_page_keeps_leftovers():
     pages = [
         path

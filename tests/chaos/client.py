@@ -100,17 +100,18 @@ class Client:
     def write_if(self) -> None:
         """A write that demands something that may not be so."""
         agent, key = self._place()
-        expectation, number = self._draw.choice(
+        flat = _flat(agent, key)
+        wanted = self._draw.choice(
             [
-                ("version", self._draw.randint(0, 3)),
-                ("absent", 0),
-                ("unchanged_since", self._past()),
+                history.Precondition(flat, "version", self._draw.randint(0, 3)),
+                history.Precondition(flat, "absent"),
+                history.Precondition(flat, "unchanged_since", self._past()),
             ]
         )
-        demand: dict[str, Any] = {expectation: True if expectation == "absent" else number}
+        absent = wanted.expectation == "absent"
+        demand: dict[str, Any] = {wanted.expectation: True if absent else wanted.number}
         tx = self._statehouse.begin_transaction()
         tx.require(agent, key, **demand)
-        wanted = history.Precondition(_flat(agent, key), expectation, number)
         self._commit(tx, [self._put(tx, agent, key)], [wanted])
 
     # -- reads

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from statehouse import Statehouse, StatehouseError
@@ -22,7 +24,6 @@ from tests.chaos.sandbox import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from statehouse_sdk.cluster_models import NodeStatus
 
@@ -35,7 +36,7 @@ POLL_INTERVAL_S = 0.05
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 25.0
 
-_FAKE_CLOCK = "/usr/$LIB/faketime/libfaketimeMT.so.1"
+_NODE_SITE = Path(__file__).with_name("node_site")
 
 
 class NotReached(Exception):
@@ -52,8 +53,8 @@ class Node:
     process: subprocess.Popen[bytes] | None = None
     paused: bool = False
     small_disk: bool = False
-    clock: Path | None = None
-    """When set, the process lives by the offset written there, such as +3600."""
+    may_end: bool = False
+    """What was done to it may be met at any time, and then it has to stop."""
     exit_codes: list[int] = field(default_factory=list)
 
     @property
@@ -77,6 +78,10 @@ class Node:
         return self.folder / "log"
 
     @property
+    def clock(self) -> Path:
+        return self.folder / "clock"
+
+    @property
     def runs(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
@@ -84,10 +89,11 @@ class Node:
 class Cluster:
     """Nodes by number, from 1. `founders` are listed to each other; later ones join."""
 
-    def __init__(self, folder: Path, founders: int, network: Network) -> None:
+    def __init__(self, folder: Path, founders: int, network: Network, mutant: str) -> None:
         self.network = network
         self.offences: list[str] = []
         self._folder = folder
+        self._mutant = mutant
         self._founders = range(1, founders + 1)
         self.nodes: dict[int, Node] = {}
         for number in self._founders:
@@ -113,6 +119,7 @@ class Cluster:
         if number % SMALL_DISK_EVERY == 0:
             command("mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", node.name, str(node.data))
             node.small_disk = True
+        node.clock.write_bytes(bytes(8))
         self.network.add(number)
         self.nodes[number] = node
         return node
@@ -135,7 +142,7 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_environment(node),
+                env=_environment(node, self._mutant),
                 start_new_session=True,
             )
 
@@ -166,7 +173,7 @@ class Cluster:
     def look_for_the_dead(self) -> None:
         """Notes nodes that ended although nobody made them, and starts them again."""
         for node in self.nodes.values():
-            if node.process is not None and node.process.poll() is not None:
+            if node.process is not None and not node.runs and not node.may_end:
                 code = node.process.returncode
                 self._note_end(node)
                 self.offences.append(f"{node.name} ended by itself with exit code {code}")
@@ -258,19 +265,15 @@ def _command_line(node: Node, founders: range) -> list[str]:
     return [sys.executable, "-m", "statehouse.daemon", *place, *listen, *formation]
 
 
-def _environment(node: Node) -> dict[str, str]:
-    settings = dict(os.environ)
-    if node.clock is not None:
-        settings |= {
-            "LD_PRELOAD": _FAKE_CLOCK,
-            "FAKETIME_TIMESTAMP_FILE": str(node.clock),
-            "FAKETIME_CACHE_DURATION": "1",
-            # Only the wall clock is wrong: what is measured between two moments is not.
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
-        }
-    return settings
+def _environment(node: Node, mutant: str) -> dict[str, str]:
+    path = os.pathsep.join([str(_NODE_SITE), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "CHAOS_CLOCK": str(node.clock), "CHAOS_MUTANT": mutant}
+
+
+def set_clock(node: Node, offset_s: int) -> None:
+    """The node's wall clock is wrong by so many seconds from now on."""
+    with node.clock.open("r+b") as file:
+        file.write(struct.pack("<q", offset_s * 1_000_000_000))
 
 
 def lose_disk(node: Node) -> None:

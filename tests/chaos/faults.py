@@ -28,7 +28,7 @@ class Fault:
     kind: ClassVar[str]
 
     def __init__(self, draw: random.Random) -> None:
-        self.lasts_s = draw.uniform(0.6, 3.0)
+        self.lasts_s = draw.uniform(0.8, 3.5)
         self._at_leader = draw.random() < LEADER_SHARE
         self._pick = draw.randrange(1 << 16)
 

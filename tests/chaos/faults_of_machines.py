@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from statehouse import Statehouse, StatehouseError
+from tests.chaos.cluster import set_clock
 from tests.chaos.faults import Fault
 
 if TYPE_CHECKING:
@@ -49,12 +51,21 @@ class FullDisk(Fault):
             cluster.start(self._node)
 
     def _fill(self, filler: Path) -> None:
+        """Takes all room but what is to be left, while the node goes on writing."""
         disk = os.statvfs(filler.parent)
-        size = max(disk.f_bavail * disk.f_frsize - self.leaves_bytes, 0)
+        wanted = disk.f_bavail * disk.f_frsize - self.leaves_bytes
+        taken, step = 0, wanted
         descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            if size:
-                os.posix_fallocate(descriptor, 0, size)
+            while step >= disk.f_frsize and taken < wanted:
+                try:
+                    os.posix_fallocate(descriptor, taken, step)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    step //= 2
+                else:
+                    taken += step
         finally:
             os.close(descriptor)
 
@@ -113,24 +124,12 @@ class ClockJump(Fault):
         self._offset_s = draw.choice([-3600, -600, -30, 30, 600, 3600])
 
     def inject(self, cluster: Cluster) -> str:
-        self._node = self.victim(cluster)
-        cluster.stop(self._node)
-        self._node.clock = self._node.folder / "clock"
-        _set_clock(self._node.clock, 0)
-        cluster.start(self._node)
-        cluster.wait_until(cluster.serving, f"{self._node.name} does not serve", 20)
-        if self._at_leader:
-            give_lead(cluster, self._node)
-        _set_clock(self._node.clock, self._offset_s)
+        self._node = cluster.wait_leader()
+        set_clock(self._node, self._offset_s)
         return f"{self._node.name}, {self._offset_s:+d} s"
 
-    def last(self, cluster: Cluster) -> None:
-        time.sleep(self.lasts_s + 1.5)
-
     def heal(self, cluster: Cluster) -> None:
-        if self._node.clock is not None:
-            _set_clock(self._node.clock, 0)
-        self._node.clock = None
+        set_clock(self._node, 0)
 
 
 def give_lead(cluster: Cluster, node: Node) -> None:
@@ -141,12 +140,6 @@ def give_lead(cluster: Cluster, node: Node) -> None:
                 client.transfer_leadership(node.name)
         except StatehouseError:
             return
-
-
-def _set_clock(clock: Path, offset_s: int) -> None:
-    written = clock.with_suffix(".new")
-    written.write_text(f"{offset_s:+d}s\n")
-    written.replace(clock)
 
 
 def _trace(node: Node, injections: list[str]) -> subprocess.Popen[bytes]:

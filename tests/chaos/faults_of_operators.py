@@ -56,12 +56,7 @@ class ReplaceMember(Operation):
         node = self.victim(cluster)
         cluster.kill(node)
         lose_disk(node)
-        remove(cluster, node)
-        cluster.forget(node)
-        spare = cluster.spare()
-        cluster.start(spare)
-        add(cluster, spare)
-        return f"{node.name} by {spare.name}"
+        return f"{node.name} by {replace(cluster, node).name}"
 
 
 class GrowAndShrink(Operation):
@@ -79,8 +74,20 @@ class GrowAndShrink(Operation):
         return f"{spare.name} came, {node.name} went"
 
 
+def replace(cluster: Cluster, node: Node) -> Node:
+    """Removes a member that does not run and adds a new one for it."""
+    remove(cluster, node)
+    cluster.forget(node)
+    spare = cluster.spare()
+    cluster.start(spare)
+    add(cluster, spare)
+    return spare
+
+
 def add(cluster: Cluster, node: Node) -> None:
     """Adds a node that waits; asks again until the cluster says that it votes."""
+    otherwise = f"{node.name} does not answer"
+    cluster.wait_until(lambda: cluster.status(node) is not None, otherwise, CHANGE_TIMEOUT_S)
 
     def ask(client: Statehouse) -> None:
         for _ in client.add_member(node.peer_address):

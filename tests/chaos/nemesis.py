@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from statehouse import OutcomeUnknownError, Statehouse, StatehouseError
-from tests.chaos import faults, faults_of_machines, faults_of_operators
+from tests.chaos import faults, faults_of_files, faults_of_machines, faults_of_operators, verdict
 from tests.checkers import history
 from tests.checkers.history import now_ns
 
@@ -44,6 +44,7 @@ KINDS: tuple[type[Fault], ...] = (
     faults_of_machines.SyncFails,
     faults_of_machines.SlowDisk,
     faults_of_machines.ClockJump,
+    faults_of_files.DamagedFile,
     faults_of_operators.HandOver,
     faults_of_operators.RollingRestart,
     faults_of_operators.ReplaceMember,
@@ -55,6 +56,7 @@ BY_KIND: Mapping[str, type[Fault]] = {kind.kind: kind for kind in KINDS}
 WRITES_AGAIN_WITHIN_S = 15.0
 SERVES_AGAIN_WITHIN_S = 40.0
 PROBE_TIMEOUT_S = 1.0
+PATIENCE = 2
 QUIET_S = 0.5
 """Between two faults, so that there is something to lose."""
 
@@ -86,11 +88,17 @@ class Nemesis:
         self._probes = 0
         self._began_s = time.monotonic()
 
-    def rage(self, lasts_s: float) -> None:
-        """Fault after fault; NotReached when the cluster does not recover from one."""
-        ends_s = time.monotonic() + lasts_s
+    def rage(self, lasts_s: float, faults_min: int) -> None:
+        """Fault after fault, until the time is over and enough have struck.
+
+        A slow machine gets as much time again, no more. NotReached when the cluster does not
+        recover from one.
+        """
+        began_s = time.monotonic()
         for fault in schedule(self._seed, self._kinds):
-            if time.monotonic() > ends_s:
+            raged_s = time.monotonic() - began_s
+            enough = len(self.struck) >= faults_min
+            if raged_s > lasts_s * (1 if enough else PATIENCE):
                 return
             self._strike(fault)
 
@@ -146,7 +154,7 @@ class Nemesis:
                 outcome = history.FAILED
         self._recorder.add(
             history.Commit(
-                client="nemesis",
+                client=verdict.NEMESIS,
                 called_at_ns=called_at_ns,
                 returned_at_ns=None if outcome == history.UNKNOWN else now_ns(),
                 outcome=outcome,

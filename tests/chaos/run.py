@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> verdict.Verdict:
     """The whole run; raises nothing that the cluster can cause."""
     sandbox.furnish()
     folder: Path = arguments.folder
-    cluster = Cluster(folder, arguments.nodes, Network())
+    cluster = Cluster(folder, arguments.nodes, Network(), arguments.mutant)
     nemesis = Nemesis(cluster, arguments.seed, tuple(arguments.only), folder)
     troubles: list[str] = []
     logs: verdict.Logs = {}
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> verdict.Verdict:
         clients = Clients(cluster, folder, arguments.seed, arguments.rate)
         try:
             time.sleep(WARM_UP_S)
-            nemesis.rage(arguments.minutes * 60)
+            nemesis.rage(arguments.minutes * 60, arguments.faults_min)
         except NotReached as trouble:
             troubles.append(f"not recovered: {trouble}")
         finally:
@@ -103,6 +103,7 @@ def _settle(cluster: Cluster) -> verdict.Logs:
     logs = {node.name: verdict.read_log(node.client_address) for node in cluster.members}
     for node in cluster.members:
         cluster.stop(node)
+        cluster.offences += verdict.broken_chain(node.name, node.data)
     return logs
 
 
@@ -113,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--faults-min", type=int, required=True)
+    parser.add_argument("--mutant", required=True)
     parser.add_argument("--only", action="append", default=[], choices=sorted(BY_KIND))
     return parser
 

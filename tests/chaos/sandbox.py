@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 TOOLS = {
-    "faketime": "faketime",
     "ip": "iproute2",
     "mount": "mount",
     "nft": "nftables",

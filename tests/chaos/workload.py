@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 CLIENT_TIMEOUTS_S = (2.0, 4.0, 8.0)
 NEW_CONNECTION_SHARE = 0.002
 
-MIX: tuple[tuple[str, int], ...] = (
+Mix = tuple[tuple[str, int], ...]
+
+WRITER: Mix = (
     ("write", 30),
     ("write_several", 10),
     ("delete", 5),
@@ -38,12 +40,18 @@ MIX: tuple[tuple[str, int], ...] = (
     ("scan", 3),
     ("replay", 1),
 )
-"""What a client does, and how often."""
+"""What most clients do, and how often."""
+
+READER: Mix = (("get", 10), ("get_many", 3), ("scan", 1))
+"""What the last client of each process does: it waits for no commit, so it goes on asking a leader
+that lost the lead without knowing it."""
 
 
-def live(client: Client, draw: random.Random, rate: float, stopped: threading.Event) -> None:
+def live(
+    client: Client, mix: Mix, draw: random.Random, rate: float, stopped: threading.Event
+) -> None:
     """Operations one after the other, at most `rate` a second, until stopped."""
-    names, shares = zip(*MIX, strict=True)
+    names, shares = zip(*mix, strict=True)
     actions: dict[str, Callable[[], None]] = {name: getattr(client, name) for name in names}
     next_s = time.monotonic()
     while not stopped.is_set():
@@ -63,14 +71,14 @@ def main(endpoints: str, folder: Path, name: str, clients: int, seed: int, rate:
     def run(number: int) -> None:
         draw = random.Random(f"{seed} {name} {number}")
         timeout_s = CLIENT_TIMEOUTS_S[number % len(CLIENT_TIMEOUTS_S)]
-        client = Client(f"{name}.{number}", endpoints, timeout_s, draw, recorder)
+        mix = READER if number == clients - 1 else WRITER
         try:
-            live(client, draw, rate / clients, stopped)
+            client = Client(f"{name}.{number}", endpoints, timeout_s, draw, recorder)
+            live(client, mix, draw, rate / clients, stopped)
+            client.close()
         except Exception:
             with surprises.open("a") as file:
                 file.write(f"client {name}.{number}: {traceback.format_exc()}\n")
-        finally:
-            client.close()
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(clients)]
     for thread in threads:

@@ -65,7 +65,7 @@ class Written(Struct, frozen=True, array_like=True, gc=False):
     value: str | None
 
 
-class Event(Struct, frozen=True, array_like=True):
+class Event(Struct, frozen=True, array_like=True, gc=False):
     """One committed transaction as the log tells it; `chain` is its hash in hex, if known."""
 
     commit_ts: int
@@ -75,7 +75,7 @@ class Event(Struct, frozen=True, array_like=True):
     chain: str = ""
 
 
-class _Operation(Struct, kw_only=True, tag_field="kind"):
+class _Operation(Struct, kw_only=True, tag_field="kind", gc=False):
     """What every operation has: who, when, and how it ended.
 
     A client does one thing at a time; "ok" and "failed" have a `returned_at_ns`. "failed" is
@@ -88,7 +88,7 @@ class _Operation(Struct, kw_only=True, tag_field="kind"):
     outcome: Outcome = UNKNOWN
 
 
-class Commit(_Operation, tag="commit"):
+class Commit(_Operation, tag="commit", gc=False):
     """One transaction. Every attempt to commit it, until the client gave up, is one operation."""
 
     txn_id: str
@@ -102,7 +102,7 @@ class Commit(_Operation, tag="commit"):
     """One for each write; empty: not told."""
 
 
-class Get(_Operation, tag="get"):
+class Get(_Operation, tag="get", gc=False):
     """A read of one or several keys at one commit_ts; `rows` stand in the order of the keys."""
 
     keys: tuple[str, ...]
@@ -114,7 +114,7 @@ class Get(_Operation, tag="get"):
     rows: tuple[Row, ...] = ()
 
 
-class Scan(_Operation, tag="scan"):
+class Scan(_Operation, tag="scan", gc=False):
     """A read of all live keys with a prefix, in bytewise order. As `Get` otherwise.
 
     An answer that does not tell its served_at cannot be placed, so it is not recorded.
@@ -127,7 +127,7 @@ class Scan(_Operation, tag="scan"):
     rows: tuple[Row, ...] = ()
 
 
-class Replay(_Operation, tag="replay"):
+class Replay(_Operation, tag="replay", gc=False):
     """The log's events after a commit_ts and through served_at, each with its writes in scope.
 
     A bounded replay from the leader tells a served_at as any read does. A follower, and who read

@@ -6,12 +6,13 @@ It believes the versions that the log tells; whether they are dense is a rule of
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from tests.checkers.history import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from tests.checkers.history import Event, Precondition
 
@@ -24,34 +25,28 @@ class Oracle:
         self._sorted_keys: list[str] = []
 
     def apply(self, event: Event) -> None:
-        commit_ts = event.commit_ts
-        for key, version, value in _parts(event):
-            self._rows[key] = Row(key, version, value, commit_ts)
+        for write in event.writes:
+            self._rows[write.key] = Row(write.key, write.version, write.value, event.commit_ts)
 
     def get(self, key: str) -> Row:
         """The row of a key; version and commit_ts 0 if it was never written."""
         return self._rows.get(key) or Row(key, 0, None, 0)
 
-    def scan(self, prefix: str) -> list[Row]:
+    def get_many(self, keys: Iterable[str]) -> tuple[Row, ...]:
+        return tuple([self._rows.get(key) or Row(key, 0, None, 0) for key in keys])
+
+    def scan(self, prefix: str) -> tuple[Row, ...]:
         """The live rows with the prefix, in bytewise order of their keys."""
         if len(self._sorted_keys) != len(self._rows):
             # The order of code points is the order of their UTF-8 bytes.
             self._sorted_keys = sorted(self._rows)
         found = []
-        for place in range(bisect_left(self._sorted_keys, prefix), len(self._sorted_keys)):
-            key = self._sorted_keys[place]
+        for key in islice(self._sorted_keys, bisect_left(self._sorted_keys, prefix), None):
             if not key.startswith(prefix):
                 break
             if self._rows[key].value is not None:
                 found.append(self._rows[key])
-        return found
-
-    def agrees(self, told: Row) -> bool:
-        """Whether a read was told the truth; what it was not told is no lie."""
-        truth = self.get(told.key)
-        if told.commit_ts is None:
-            return told.version == truth.version and told.value == truth.value
-        return told == truth
+        return tuple(found)
 
     def holds(self, precondition: Precondition) -> bool:
         return holds(precondition, self.get(precondition.key))
@@ -64,8 +59,3 @@ def holds(precondition: Precondition, row: Row) -> bool:
     if precondition.expectation == "absent":
         return row.value is None
     return (row.commit_ts or 0) <= precondition.number
-
-
-def _parts(event: Event) -> Iterator[tuple[str, int, str | None]]:
-    for write in event.writes:
-        yield write.key, write.version, write.value

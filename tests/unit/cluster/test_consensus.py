@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from statehouse_cluster.consensus import Consensus
 from statehouse_cluster.identity import DataDirectory
 from statehouse_cluster.interfaces import NotLeader, Outcome, Position, Role
 from statehouse_cluster.settings import Bounds, ClusterSettings
+from statehouse_cluster.startup import StartRefused
 from statehouse_cluster.timing import Timing
 
 from tests.helpers.waiting import eventually
@@ -313,3 +315,16 @@ def test_a_follower_that_missed_what_was_cut_gets_a_snapshot(tmp_path: Path) -> 
     words = cluster.leader().machine.words
     eventually(lambda: back.machine.words == words, timeout_s=20, what=f"{away} caught up")
     cluster.close()
+
+
+def test_a_node_that_lost_its_journal_refuses_to_start(tmp_path: Path) -> None:
+    alone = Cluster(tmp_path, 1)
+    alone.say("kept")
+    alone.kill("n1")
+    for part in ("journal", "state"):
+        shutil.rmtree(tmp_path / "n1" / part)
+    forgetful = alone.start("n1")
+    eventually(lambda: forgetful.faults, what="a refusal")
+    assert isinstance(forgetful.faults[0], StartRefused)
+    assert "its journal is lost" in str(forgetful.faults[0])
+    forgetful.stop()

@@ -206,6 +206,19 @@ def test_reading_goes_through_a_bounded_cache(simulated):
     assert simulated.files.operation_count == before
 
 
+def test_the_cache_forgets_what_is_no_longer_in_the_log(place):
+    journal = place.open(cache_bytes=10**6)
+    append_each(journal, *entries(1, 30))
+    held = journal._cache.bytes_held
+    journal.truncate_from(21)
+    assert journal._cache.bytes_held < held
+    held = journal._cache.bytes_held
+    journal.cut_to(15)
+    assert journal._cache.bytes_held < held
+    journal.reset(18, 1)
+    assert journal.entry(18) == LogEntry(b"\x01", 18, 1)
+
+
 def test_no_file_stays_open_but_the_one_written_to(simulated):
     journal = simulated.open()
     append_each(journal, *entries(1, 100))

@@ -18,7 +18,7 @@ from tests.simulation.files import Crash, SimulatedFiles
 
 ROOT = Path("/disk")
 DIRECTORY = ROOT / "journal"
-SEEDS_PER_OPERATION = 4
+SEEDS_PER_OPERATION = 3
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def test_power_lost_at_an_operation_loses_nothing_that_was_flushed(operation):
         carry_on(files, witness, random)
 
 
-@pytest.mark.parametrize("operation", range(1, SCRIPT_OPERATIONS + 1, 3))
+@pytest.mark.parametrize("operation", range(1, SCRIPT_OPERATIONS + 1, 4))
 def test_power_lost_again_at_any_operation_of_the_start_after_it(operation):
     for start_operation in range(1, 40):
         files, witness = run_until(operation)

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 from statehouse_cluster.journal import Journal, JournalDamaged, JournalFailed, LogEntry
+from statehouse_cluster.record import encode_record
 from statehouse_cluster.segment import parse_segment_name
 
 from tests.simulation.files import SECTOR_BYTES, SimulatedFiles
@@ -265,6 +266,17 @@ def test_a_term_that_decreases_from_segment_to_segment_is_damage():
     journal.flush()
     journal.close()
     disk.refuses("term below the 2 of the entry before")
+
+
+def test_a_record_that_neither_begins_nor_continues_a_batch_is_damage():
+    disk = Disk(b"last", segment_bytes=10**6)
+    journal = disk.open()
+    index = journal.last_index + 1
+    seed = journal._segments[-1]._seed
+    journal.close()
+    stray = encode_record(b"", index, 2, batch=index - 2, offset=len(disk.written), seed=seed)
+    disk.files.damage(disk.last, disk.written + stray)
+    disk.refuses(f"entry {index} stands behind {index - 1} in a batch of {index - 2}")
 
 
 @pytest.mark.parametrize("name", ["segment", "vote"])

@@ -62,13 +62,6 @@ def test_only_a_prefix_may_be_empty():
     assert refusal(validation.check_scope, "n", "a", "\n").message.startswith("prefix")
 
 
-def test_a_commit_ts_has_bounds():
-    validation.check_commit_ts(0, "at")
-    validation.check_commit_ts(2**63 - 1, "at")
-    assert "at is -1" in refusal(validation.check_commit_ts, -1, "at").message
-    assert "at is" in refusal(validation.check_commit_ts, 2**63, "at").message
-
-
 @pytest.mark.parametrize(
     "text",
     ["null", "1", "-0", str(2**53 + 1), str(10**300), "1.5e300", '"\\u0000"', "[]", '{"a":[{}]}'],

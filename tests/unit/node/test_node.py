@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from statehouse_cluster.identity import DirectoryInUse
@@ -69,6 +70,18 @@ def test_a_change_of_the_leader_is_logged_once(tmp_path, caplog):
     run(scenario)
     told = [record.facts for record in caplog.records if record.message == "Leader changed"]
     assert told == [{"leader": "none", "term": 2}, {"leader": "n1", "term": 4}]
+
+
+def test_a_node_that_listens_elsewhere_than_its_cluster_says_is_told_so(tmp_path, caplog):
+    async def scenario():
+        async with serving(tmp_path) as served:
+            with caplog.at_level("WARNING", logger="statehouse.node"):
+                served.consensus.me = replace(served.consensus.me, client_address="127.0.0.1:9")
+                served.consensus.tell(leader=served.consensus.other, term=2)
+                await asyncio.sleep(0)
+
+    run(scenario)
+    assert [record.facts["told"] for record in caplog.records] == ["127.0.0.1:9"]
 
 
 @pytest.mark.parametrize(

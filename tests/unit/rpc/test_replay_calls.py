@@ -142,6 +142,28 @@ def test_a_follower_gets_every_event_once_while_others_write(tmp_path):
     run(scenario)
 
 
+def test_hundreds_of_followers_starve_nobody(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await node.commit(("a", "k", "0"))
+            follows = [node.stream("state", "Replay", **AGENT, follow=True) for _ in range(300)]
+            for follow in follows:
+                await follow.read()
+            # Each waits for the next commit; commits and reads must get through in between.
+            async with asyncio.timeout(20):
+                for number in range(1, 6):
+                    await node.commit(("a", "k", str(number)))
+                    await node.call("state", "Get", namespace="ns", agent_id="a", key="k")
+                for follow in follows:
+                    got = [1]
+                    while got[-1] < 6:
+                        got += [event.commit_ts for event in (await follow.read()).events]
+                    assert got == [1, 2, 3, 4, 5, 6]
+                    follow.cancel()
+
+    run(scenario)
+
+
 def test_a_follower_may_start_after_the_end_or_with_the_last_events(tmp_path):
     async def scenario():
         async with serving(tmp_path) as node:

@@ -33,8 +33,7 @@ def test_a_fourth_node_joins_and_the_first_leaves_under_load(fresh_cluster: Star
         writers = Writers(client, 4)
         writers.start()
         try:
-            cluster.spawn(4)
-            eventually(lambda: status_of(cluster, 4), timeout_s=20, what="the fourth node's status")
+            cluster.join(4)
             phases = [step.phase for step in client.add_member(cluster.node(4).peer_address)]
             assert phases[-1] == "voting"
             client.remove_member("n1")
@@ -61,8 +60,7 @@ def test_a_lost_node_is_replaced_under_a_new_name(fresh_cluster: StartCluster) -
             tx.write("agent", "key", {"kept": True})
         cluster.kill(3)
         client.remove_member("n3")
-        cluster.spawn(4)
-        eventually(lambda: status_of(cluster, 4), timeout_s=20, what="the new node's status")
+        cluster.join(4)
         list(client.add_member(cluster.node(4).peer_address))
         assert members_of(cluster) == {"n1", "n2", "n4"}
         eventually(

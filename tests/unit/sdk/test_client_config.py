@@ -74,3 +74,14 @@ def test_a_client_reads_the_environment_when_it_is_made(monkeypatch):
     with Statehouse() as client:
         assert repr(client) == "<Statehouse elsewhere:5 namespace='theirs'>"
         assert client.timeout == 3.0
+
+
+@pytest.mark.parametrize("url", [5, [], [5], object(), {"one:1": 2}])
+def test_what_is_no_address_is_refused_as_such(url):
+    with pytest.raises(InvalidRequestError, match="url"):
+        resolve(url, None, None, {})
+
+
+def test_a_string_is_not_taken_for_its_letters():
+    with Statehouse("localhost:1") as client, pytest.raises(InvalidRequestError, match="a list"):
+        client.get_many("agent", "abc")

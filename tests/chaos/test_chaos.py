@@ -1,0 +1,60 @@
+"""G1-G8: a real cluster under fire keeps every promise, by the word of both checkers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.chaos import sandbox
+from tests.chaos.needs import needs
+
+SCRIPT = sandbox.ROOT / "scripts" / "chaos.py"
+FAULTS_MIN = 20
+OPERATIONS_MIN = 20_000
+
+
+def chaos(*arguments: object) -> subprocess.CompletedProcess[str]:
+    needs(sandbox.missing())
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(660)
+def test_what_was_promised_holds_under_every_kind_of_fault(tmp_path):
+    enough = ("--faults-min", FAULTS_MIN, "--operations-min", OPERATIONS_MIN)
+    ended = chaos("--minutes", 1.6, *enough, "--rate", 500, "--folder", tmp_path)
+    print(ended.stdout)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["faults"] >= FAULTS_MIN
+    assert report["operations"] >= OPERATIONS_MIN
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_leader_that_answers_reads_without_asking_is_caught_by_both_checkers(tmp_path):
+    ended = chaos(
+        *("--minutes", 0.2, "--faults-min", 4, "--rate", 500, "--folder", tmp_path),
+        *("--only", "isolate from peers", "--mutant", "reads without a round"),
+    )
+    assert ended.returncode == 1, ended.stdout
+    assert "VIOLATION: real_time: " in ended.stdout
+    assert "VIOLATION: linearizability: " in ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_that_did_too_little_is_red_and_says_how_to_repeat_it(tmp_path):
+    ended = chaos(
+        *("--minutes", 0.02, "--seed", 5, "--only", "hand-over", "--rate", 200),
+        *("--operations-min", 1_000_000, "--folder", tmp_path),
+    )
+    assert ended.returncode == 1
+    assert "VIOLATION: too little: " in ended.stdout
+    assert "operations, at least 1000000 were wanted" in ended.stdout
+    assert "reproduce: scripts/chaos.py --minutes 0.02 --seed 5" in ended.stdout
+    assert f"everything that was seen: {tmp_path}" in ended.stdout

@@ -1,0 +1,313 @@
+"""One simulated node: the real Engine over the real Journal, on a disk and a network in memory.
+
+It does in a round what consensus.py does, and at a start what startup.py does. Its process can end
+(a kill keeps what the machine holds, a power loss keeps what was synced) and start again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from statehouse_cluster.damage import JournalFailed
+from statehouse_cluster.interfaces import Member
+from statehouse_cluster.journal import Journal
+from statehouse_cluster.raft_adapter import Engine
+from statehouse_cluster.recovery import InstallNote, found, reconcile
+from statehouse_cluster.wire import decode
+
+from tests.simulation.checker import Violation
+from tests.simulation.desk import SimulatedDesk
+from tests.simulation.files import Crash, SimulatedFiles
+from tests.simulation.machine import SimulatedMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from statehouse_cluster.membership import Configuration
+
+    from tests.simulation.world import World
+
+DATA = Path("/disk")
+
+
+class WatchedJournal(Journal):
+    """Tells when entries are taken back, which is the rarest thing a log does."""
+
+    on_truncate: Callable[[], None] = staticmethod(lambda: None)
+
+    def truncate_from(self, index: int) -> None:
+        if index <= self.last_index:
+            self.on_truncate()
+        super().truncate_from(index)
+
+
+class Inbox:
+    """Stands where the poller stands: outcomes go out first, then what arrived is handed on."""
+
+    def __init__(self, node: SimulatedNode) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self._node = node
+
+    def poll(self, timeout_s: float) -> None:
+        self._node.hand_out()
+        events, self.events = self.events, []
+        for event in events:
+            self._node.handle(event)
+
+
+class SimulatedNode:
+    """A node of the world, up or down. `founding` is empty for a node that waits to be added."""
+
+    def __init__(self, world: World, name: str, founding: Configuration) -> None:
+        self.name = name
+        self.member = Member(name, f"uuid of {name}", f"{name}:1", f"{name}:2")
+        self.files = SimulatedFiles(DATA)
+        self.machine = SimulatedMachine(name, world.checker, world.shelf)
+        self.engine: Engine | None = None
+        self.removed = False
+        self.wanted: set[str] = set()
+        self.requests: list[Callable[[Engine], None]] = []
+        self.crash_in_install = ""
+        """Where the next install of a snapshot is cut short: "before", "between" or "after"."""
+        self._world = world
+        self._founding = founding
+        self._wake_at: float | None = None
+        self._busy_until = 0.0
+        self._checked: tuple[int, object] = (-1, None)
+        self._lives = 0
+        self.machine.after_install = lambda: self._maybe_crash("between")
+
+    @property
+    def is_up(self) -> bool:
+        return self.engine is not None
+
+    @property
+    def is_founder(self) -> bool:
+        return bool(self._founding.members)
+
+    @property
+    def paused(self) -> bool:
+        return self._busy_until > self._world.now + 0.05
+
+    # -- Life and death
+
+    def start(self) -> None:
+        """Starts the process; a disk that fails meanwhile ends it again."""
+        if self.is_up or self.removed:
+            return
+        self._lives += 1
+        try:
+            self._assemble()
+        except Crash:
+            self.lose_power()
+        except (OSError, JournalFailed):
+            self.end()
+        else:
+            self._wake_at = None
+            self.wake(self._world.now)
+
+    def _assemble(self) -> None:
+        world = self._world
+        journal = WatchedJournal.open(
+            DATA / "journal",
+            self.files,
+            segment_bytes=world.options.segment_bytes,
+            cache_bytes=100_000,
+            report=lambda line: world.mark("journal: " + line.split(":")[0].split("/")[0]),
+        )
+        journal.on_truncate = lambda: world.mark("conflicting entries taken back")
+        self.note = InstallNote(DATA, self.files)
+        found(journal, self.machine, self._founding)
+        reconcile(
+            journal,
+            self.machine.position(),
+            self.note,
+            lambda line: world.mark("interrupted install finished"),
+        )
+        world.checker.started(self.name, journal.term, journal.vote)
+        self.journal = journal
+        self.wanted = set()
+        self.requests = []
+        self.inbox = Inbox(self)
+        self.desk = SimulatedDesk(world, self)
+        links = world.network.links_of(self)
+        # The engine dials in its constructor, and whoever is dialed may ask for it at once.
+        self.engine = Engine(
+            name=self.name,
+            journal=journal,
+            machine=self.machine,
+            founding=self._founding,
+            links=links,
+            poller=self.inbox,
+            snapshots=self.desk,
+            timing=world.options.timing,
+            bounds=world.options.bounds,
+            randomness=Random(f"{world.options.seed} {self.name} {self._lives}"),
+        )
+
+    def end(self) -> None:
+        """The process ends; the machine it runs on goes on, and so does what it was told."""
+        self.engine = None
+        self.files.kill()
+        self._world.network.process_ended(self.name)
+        self._world.clients.node_ended(self)
+
+    def lose_power(self) -> None:
+        """What was not synced is lost, kept or torn."""
+        self.end()
+        self.files.crash(self._world.random)
+        self.machine.lose_power(self._world.random)
+
+    def pause(self, until: float) -> None:
+        """The process stands still and does not know it."""
+        self._busy_until = max(self._busy_until, until)
+
+    # -- Rounds
+
+    def wake(self, at: float) -> None:
+        """Runs a round at `at`, or as soon after it as the node can."""
+        at = max(at, self._busy_until)
+        if self._wake_at is None or at < self._wake_at:
+            self._wake_at = at
+            self._world.at(at, lambda: self._run(at))
+
+    def _run(self, at: float) -> None:
+        if at != self._wake_at or self.engine is None:
+            return
+        self._wake_at = None
+        now = self._world.now
+        if self._busy_until > now:
+            self.wake(self._busy_until)
+            return
+        try:
+            self._round(self.engine)
+        except Crash:
+            self._world.mark("crashed at an operation of its disk")
+            self.lose_power()
+            self._world.restart_later(self)
+            return
+        except (OSError, JournalFailed):
+            self._world.mark("stopped by an error of its disk")
+            self._world.random.choice((self.end, self.lose_power))()
+            self._world.restart_later(self)
+            return
+        self._check(self.engine)
+        self._busy_until = max(self._busy_until, now + self._world.random.uniform(5e-4, 0.004))
+        soon = self.inbox.events or self.requests or self.engine.has_work()
+        idle_s = 0.0 if soon else self._world.random.uniform(*self._world.options.idle_s)
+        self.wake(now + idle_s)
+
+    def _round(self, engine: Engine) -> None:
+        requests, self.requests = self.requests, []
+        for request in requests:
+            request(engine)
+        engine.step(0.0)
+        self.desk.tick()
+        self._install_fetched(engine)
+        self.hand_out()
+        if engine.removed:
+            self.removed = True
+
+    def hand_out(self) -> None:
+        """What ended goes to the clients: before each wait, and at the end of a round."""
+        if self.engine is not None:
+            for outcome in self.engine.take_outcomes():
+                self._world.clients.ended(self, outcome)
+
+    def _install_fetched(self, engine: Engine) -> None:
+        fetched = self.desk.take_fetched()
+        if fetched is None:
+            return
+        self.note.write(fetched.position)
+        self._maybe_crash("before")
+        if engine.install(fetched.directory, fetched.position):
+            self._world.mark("snapshot installed")
+        else:
+            self._world.mark("old snapshot ignored")
+        self._maybe_crash("after")
+        self.note.remove()
+
+    def _maybe_crash(self, where: str) -> None:
+        if self.crash_in_install == where:
+            self.crash_in_install = ""
+            self._world.mark(f"power lost {where} an install's steps")
+            raise Crash(where)
+
+    def _check(self, engine: Engine) -> None:
+        checker = self._world.checker
+        applied = engine.applied_index()
+        if applied > checker.furthest[0]:
+            checker.furthest = applied, engine.log.term_at(applied), engine.term()
+        if engine.is_leader() and checker.leads(self.name, engine.term(), engine.log):
+            self._world.elected(self)
+        configuration = engine.applied_configuration()
+        if self._checked != (applied, configuration):
+            self._checked = applied, configuration
+            if configuration.members:
+                checker.configured(self.name, applied, configuration)
+
+    # -- The network's end
+
+    def notice(self, event: tuple[str, str]) -> None:
+        """A link came up ("up"), broke ("down"), or the peer closed its own ("closed")."""
+        self.inbox.events.append(event)
+        self.wake(self._world.now)
+
+    def take(self, sender: str, payload: bytes) -> None:
+        if self.engine is not None:
+            self._world.trace(self.name, sender, payload)
+            self.inbox.events.append(("message", sender, payload))
+            self.wake(self._world.now + self._world.random.uniform(0.0, 0.004))
+
+    def greet(self, dialer: SimulatedNode) -> bool:
+        """Whether this node lets another one in; a removed one learns it here."""
+        engine = self.engine
+        if engine is None:
+            return False
+        if dialer.member.uuid in engine.applied_configuration().removed:
+            dialer.refused_by(self)
+            return False
+        engine.greet(dialer.name, dialer.member.peer_address)
+        return True
+
+    def refused_by(self, peer: SimulatedNode) -> None:
+        if self.engine is not None and self.engine.configuration().get(peer.name) is not None:
+            if not self.engine.removed:
+                self._world.mark("removed node told when it dialed")
+            self.engine.mark_removed()
+
+    def handle(self, event: tuple[Any, ...]) -> None:
+        """One event, inside the poll."""
+        engine = self.engine
+        if engine is None:
+            return
+        if event[0] == "message":
+            message = decode(event[2])
+            self._world.watch(engine, message)
+            granted = self._world.kinds_sent["x_prevote_ok"]
+            engine.received(event[1], message)
+            if message["type"] == "x_prevote" and granted == self._world.kinds_sent["x_prevote_ok"]:
+                self._world.mark("prevote refused")
+        elif event[0] == "up":
+            engine.link_up(event[1])
+        elif event[0] == "down":
+            engine.link_down(event[1])
+        else:
+            engine.peer_closed(event[1])
+
+    def sending(self, name: str, message: Mapping[str, Any]) -> None:
+        """An acknowledgement must be on the disk when it leaves, a vote is given once."""
+        kind, checker = message["type"], self._world.checker
+        if kind == "request_vote":
+            checker.voted(self.name, message["term"], self.name)
+        elif kind == "response_vote":
+            checker.voted(self.name, message["term"], name)
+        elif kind == "next_node_idx" and message["success"]:
+            acknowledged = message["next_node_idx"] - 1
+            if self.journal.dirty or acknowledged > self.journal.last_index:
+                raise Violation(
+                    f"{self.name} acknowledges entry {acknowledged} to {name} before it is synced"
+                )
+        self._world.sent(message)
