@@ -7,15 +7,12 @@ is missed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 T = TypeVar("T", bound=tuple[bytes, int, int])
-
-NOTHING: Final = 0
-"""Asked for as the next entry: no entry helps, only a snapshot does."""
 
 
 class LogTerms(Protocol):
@@ -102,8 +99,6 @@ def conflict_hint(log: LogTerms, next_index: int, commit_index: int) -> int:
 
 def clamp_reset(hint: int, match_index: int, last_index: int) -> int:
     """A reset may not go below what is known to match, nor past the log's end."""
-    if hint == NOTHING and match_index == 0:
-        return NOTHING
     return min(max(hint, match_index + 1), last_index + 1)
 
 

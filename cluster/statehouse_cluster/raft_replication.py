@@ -45,9 +45,6 @@ class Replication(Elections):
             super()._SyncObj__sendAppendEntries()
         finally:
             self._SyncObj__connectedNodes = listening
-        if self.applied_index() == 0:
-            # A snapshot of nothing would hold no configuration, and nobody could go on from it.
-            return
         for node in sorted(behind & listening - full, key=lambda n: str(n.id)):
             offer = self._snapshots.offer_for(node.id, base)
             if offer is not None:
@@ -117,20 +114,9 @@ class Replication(Elections):
         self._heard_at = self._now()
         self._echo = message["x_round"]
         try:
-            if self._base.members:
-                self._place(node, message)
-            else:
-                self._ask_for_snapshot(node, message["term"])
+            self._place(node, message)
         finally:
             self._echo, self._ack_override = 0, None
-
-    def _ask_for_snapshot(self, node: Node, term: int) -> None:
-        """A new node cannot go on from the log: the founding members are in no entry of it.
-
-        It would take the first change it sees, its own addition, for the whole cluster.
-        """
-        self._follow(node, term)
-        self._SyncObj__sendNextNodeIdx(node, reset=True, nextNodeIdx=guards.NOTHING)
 
     def _follow(self, node: Node, term: int) -> None:
         """The library takes over term, leader and deadline; log and commit index stay."""
@@ -148,6 +134,10 @@ class Replication(Elections):
         fresh = entries[placed.keep_from :]
         proven = fresh[-1][1] if fresh else placed.verified
         commit = guards.cap_commit(message["commit_index"], proven)
+        if fresh and not self._base.members:
+            raise SafetyViolation(
+                f"{node.id} sends entries to a node that knows no members: a snapshot comes first"
+            )
         if fresh:
             start = placed.verified
         else:

@@ -72,6 +72,7 @@ def events(session: Session, request: state.ReplayRequest, *, stale: bool) -> It
                 if not answered:
                     session.succeeded(address, as_leader=not stale)
                     answered = True
+                session.keep_up(address)
                 yield from progress.events_of(response)
         except CallFailed as failure:
             session.failed(address, failure)

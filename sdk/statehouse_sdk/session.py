@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from statehouse_proto.services import CLUSTER_SERVICE, STATE_SERVICE, Method, methods
+from statehouse_proto.v2 import cluster_pb2 as cluster
 
 from statehouse_sdk.endpoints import Endpoints
 from statehouse_sdk.faults import CallFailed
@@ -33,6 +34,13 @@ STREAM_QUIET_S: Final = 5.0
 """A finite stream whose node sends nothing for so long is asked for elsewhere."""
 
 
+MEMBERS_AGE_S_MAX: Final = 10.0
+"""How old the known list of members grows before a node that answers is asked for it again: all of
+them may be replaced, one by one, while a client lives."""
+
+MEMBERS_TIMEOUT_S: Final = 0.5
+
+
 class Session:
     """Channels, knowledge of the cluster and op ids of one client; thread-safe."""
 
@@ -43,6 +51,7 @@ class Session:
         self._transport = Transport()
         self._endpoints = Endpoints(config.endpoints)
         self._lock = threading.Lock()
+        self._members_learned_s = time.monotonic()
         # Seeded by the system, so that the clients of a forked pool do not back off in step.
         self._random = random.Random()
 
@@ -90,7 +99,12 @@ class Session:
     def send(self, name: str, address: str, request: Any, timeout_s: float) -> Any:
         """One attempt of a unary call at this node; raises CallFailed."""
         return self._transport.call(
-            address, METHODS[name], request, timeout_s, sure=_must_be_sure(name)
+            address,
+            METHODS[name],
+            request,
+            timeout_s,
+            sure=_must_be_sure(name),
+            anew=_must_not_repeat(name),
         )
 
     def ask(self, name: str, address: str, request: Any, timeout_s: float) -> Any:
@@ -105,7 +119,12 @@ class Session:
     ) -> Iterator[Any]:
         """One attempt of a streamed call at this node; CallFailed comes out while iterating."""
         return self._transport.stream(
-            address, METHODS[name], request, quiet_s, sure=_must_be_sure(name)
+            address,
+            METHODS[name],
+            request,
+            quiet_s,
+            sure=_must_be_sure(name),
+            anew=_must_not_repeat(name),
         )
 
     def drive(
@@ -155,6 +174,23 @@ class Session:
         with self._lock:
             self._endpoints.learned(addresses)
 
+    def keep_up(self, address: str) -> None:
+        """Learns the members anew from a node that has just answered, if it is time to."""
+        now_s = time.monotonic()
+        with self._lock:
+            if now_s - self._members_learned_s < MEMBERS_AGE_S_MAX:
+                return
+            self._members_learned_s = now_s
+        try:
+            status: cluster.StatusResponse = self.send(
+                "Status", address, cluster.StatusRequest(), MEMBERS_TIMEOUT_S
+            )
+        except CallFailed:
+            return
+        # A node without a leader may be one that was removed, or left behind.
+        if status.leader_name:
+            self.learn([member.client_address for member in status.members])
+
     def addresses(self) -> tuple[str, ...]:
         """All nodes known by now."""
         with self._lock:
@@ -173,9 +209,15 @@ class Session:
             self.failed(address, failure)
             raise
         self.succeeded(address, as_leader=leader)
+        self.keep_up(address)
         return answer
 
 
 def _must_be_sure(name: str) -> bool:
     """Whether it matters that an attempt without a connection surely had no effect."""
     return RULES[name][0] is not Rule.READ
+
+
+def _must_not_repeat(name: str) -> bool:
+    """Whether an attempt must not even leave for a node that died since it was last heard."""
+    return RULES[name][0] is Rule.NEVER

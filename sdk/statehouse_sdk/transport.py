@@ -95,13 +95,15 @@ class _Link:
                 self._exchange.close()
         self.channel.close()
 
-    def connect(self, timeout_s: float) -> None:
+    def connect(self, timeout_s: float, *, anew: bool) -> None:
         """Returns when the connection stands; raises CallFailed when it does not come about.
+
+        `anew`: that it stood a while ago is not enough; the node may have died since.
 
         The proof is a harmless question. (Watching a channel's connectivity would do too, but gRPC
         polls it from a thread of its own, which fails aloud when the channel is closed meanwhile.)
         """
-        if self.stands:
+        if self.stands and not anew:
             return
         try:
             self.callable_of(_STATUS)(cluster.StatusRequest(), timeout=timeout_s)
@@ -122,14 +124,21 @@ class Transport:
         self._closed = False
 
     def call(
-        self, address: str, method: Method, request: Any, timeout_s: float, *, sure: bool
+        self,
+        address: str,
+        method: Method,
+        request: Any,
+        timeout_s: float,
+        *,
+        sure: bool,
+        anew: bool = False,
     ) -> Any:
         """One attempt of a unary call; raises CallFailed. `sure`: connect before it is sent."""
         link = self._link(address)
         deadline_s = time.monotonic() + timeout_s
         try:
             if sure:
-                link.connect(timeout_s)
+                link.connect(timeout_s, anew=anew)
             answer = None
             if link.exchanges and method.name in KINDS:
                 answer = self._exchanged(link, KINDS[method.name], request, deadline_s, sure=sure)
@@ -144,13 +153,20 @@ class Transport:
         return answer
 
     def stream(
-        self, address: str, method: Method, request: Any, quiet_s: float | None, *, sure: bool
+        self,
+        address: str,
+        method: Method,
+        request: Any,
+        quiet_s: float | None,
+        *,
+        sure: bool,
+        anew: bool = False,
     ) -> Iterator[Any]:
         """One attempt of a streamed call; broken off when the node is quiet for `quiet_s`."""
         link = self._link(address)
         try:
             if sure:
-                link.connect(CONNECT_TIMEOUT_S)
+                link.connect(CONNECT_TIMEOUT_S, anew=anew)
             call = link.callable_of(method)(request)
         except ValueError as error:
             raise self._closed_while_used(error) from None

@@ -206,13 +206,6 @@ _ALL = (
         "self._ack_override = position.index + 1",
         "self._ack_override = self.log.last_index + 1",
     ),
-    _one(
-        "a new node goes on from the log",
-        Replication,
-        "_on_append",
-        "if self._base.members:",
-        "if True:",
-    ),
 )
 
 MUTANTS = {mutant.name: mutant for mutant in _ALL}

@@ -305,9 +305,20 @@ class SimulatedNode:
         elif kind == "response_vote":
             checker.voted(self.name, message["term"], name)
         elif kind == "next_node_idx" and message["success"]:
-            acknowledged = message["next_node_idx"] - 1
-            if self.journal.dirty or acknowledged > self.journal.last_index:
-                raise Violation(
-                    f"{self.name} acknowledges entry {acknowledged} to {name} before it is synced"
-                )
+            self._acknowledging(self._world.nodes[name], message["next_node_idx"] - 1)
         self._world.sent(message)
+
+    def _acknowledging(self, leader: SimulatedNode, index: int) -> None:
+        """Up to the acknowledged entry this log is on the disk, and is the leader's."""
+        if self.journal.dirty or index > self.journal.last_index:
+            raise Violation(f"{self.name} acknowledges entry {index} before it is synced")
+        if self.engine is None or leader.engine is None or not leader.engine.is_leader():
+            return
+        ours, theirs = self.engine.log, leader.engine.log
+        if self.engine.term() != leader.engine.term() or index < theirs.first_index:
+            return
+        if index >= ours.first_index and not theirs.holds(index, ours.term_at(index)):
+            raise Violation(
+                f"{self.name} acknowledges entry {index} of term {ours.term_at(index)} to "
+                f"{leader.name}, whose log has another one there, or none"
+            )

@@ -110,7 +110,33 @@ def draw(seed: int) -> Options:
         read_share=random.choice((0.1, 0.4)),
         idle_s=random.choice(((0.01, 0.03), (0.02, 0.06))),
     )
-    return _wild(options, random) if adversarial and random.random() < 0.5 else options
+    if not adversarial:
+        return options
+    return _wild(options, random) if random.random() < 0.7 else _cutting(options, random)
+
+
+def _cutting(options: Options, random: Random) -> Options:
+    """Logs of a few entries: whoever falls behind needs a snapshot, and gets many offers."""
+    bounds = replace(
+        options.bounds,
+        group_commands_max=1,
+        entries_in_flight_max=256,
+        journal_bytes_retained_max=800,
+    )
+    rates = {"partition": 0.5, "leader cut off with a follower": 1.0, "isolated leader": 0.5}
+    return replace(
+        options,
+        nodes=random.choice((3, 5)),
+        timing=HASTY,
+        rates={**options.rates, **rates},
+        bounds=bounds,
+        segment_bytes=200,
+        payload_bytes=12,
+        fault_s=1.5,
+        client_rate=15.0,
+        burst=random.choice((4, 12)),
+        read_share=0.2,
+    )
 
 
 def _wild(options: Options, random: Random) -> Options:
@@ -145,8 +171,8 @@ def _wild(options: Options, random: Random) -> Options:
         late_s=random.choice((2.0, 6.0)),
         fault_s=1.5,
         client_rate=15.0,
-        burst=random.choice((4, 10)),
-        read_share=0.2,
+        burst=random.choice((2, 8)),
+        read_share=0.4,
     )
 
 

@@ -19,12 +19,14 @@ from statehouse_sdk import (
     TransactionAbortedError,
     TransactionError,
     UnavailableError,
+    session,
 )
 
 from tests.fakes.fake_cluster import (
     Break,
     BreakAfter,
     FakeCluster,
+    FakeNode,
     LoseAnswer,
     Refuse,
     Stall,
@@ -63,6 +65,26 @@ class TestFindingTheLeader:
             put(client)
             client.get_state("a", "k")
         assert (len(fake.nodes[0].calls), len(fake.nodes[2].calls)) == calls
+
+    def test_all_known_nodes_may_be_replaced_one_by_one(self, monkeypatch):
+        fake = FakeCluster()
+        founders = list(fake.nodes)
+        with Statehouse(fake.url, timeout=5) as client:
+            put(client)
+            monkeypatch.setattr(session, "MEMBERS_AGE_S_MAX", 0.0)
+            fake.nodes += [FakeNode(fake, "n4"), FakeNode(fake, "n5")]
+            fake.elect(fake.nodes[3])
+            assert client.get_state("a", "k").value == 1
+            for founder in founders:
+                founder.stop()
+                fake.nodes.remove(founder)
+            fake.nodes.append(FakeNode(fake, "n6"))
+            assert client.get_state("a", "k").value == 1
+            fake.elect(fake.nodes[-1])
+            fake.nodes.pop(0).stop()
+            assert client.get_state("a", "k").value == 1
+            assert next(client.replay("a", follow=True)).commit_ts == 1
+        fake.stop()
 
     def test_a_change_of_leader_is_followed(self, client, fake):
         put(client)
@@ -300,6 +322,13 @@ class TestNeverTwice:
         fake.nodes[0].will("RemoveMember", LoseAnswer())
         with pytest.raises(StatehouseError, match="may or may not"):
             client.remove_member("n3")
+        assert fake.removed == ["n3"]
+
+    def test_a_change_of_members_does_not_leave_for_a_leader_that_has_died(self, client, fake):
+        client.get_state("a", "k")
+        fake.nodes[0].stop()
+        fake.elect(fake.nodes[1])
+        client.remove_member("n3")
         assert fake.removed == ["n3"]
 
     def test_an_interrupted_addition_says_that_it_may_go_on(self, client, fake):
