@@ -41,8 +41,8 @@ def put(client, key="k", value=1):
 
 @pytest.fixture
 def impatient(fake):
-    """A client whose calls are over after 0.6 s."""
-    with Statehouse(fake.url, timeout=0.6) as made:
+    """A client whose calls are over after 2 s."""
+    with Statehouse(fake.url, timeout=2.0) as made:
         put(made, "warm up")
         yield made
 
@@ -108,7 +108,7 @@ class TestFindingTheLeader:
 
     def test_without_a_leader_a_read_fails_with_words(self, impatient, fake):
         fake.elect(None)
-        with pytest.raises(NoLeaderError, match=r"gave up after 0\.\d s and \d+ attempts"):
+        with pytest.raises(NoLeaderError, match=r"gave up after \d\.\d s and \d+ attempts"):
             impatient.get_state("a", "k")
 
     def test_a_hint_to_a_dead_leader_does_not_spin(self, impatient, fake):

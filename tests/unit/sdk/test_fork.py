@@ -14,7 +14,7 @@ from statehouse_sdk import Statehouse
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
-def in_child(work, timeout_s=20):
+def in_child(work, timeout_s=60):
     """What `work` returned in a forked child, as text; the child is killed when it hangs."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
@@ -41,7 +41,7 @@ def in_child(work, timeout_s=20):
 @pytest.fixture
 def used(elsewhere):
     """A client that is connected and has committed, of a server in another process."""
-    with Statehouse(elsewhere, timeout=10) as client:
+    with Statehouse(elsewhere, timeout=30) as client:
         put(client, "parent")
         yield client
 
