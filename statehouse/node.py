@@ -25,7 +25,7 @@ from statehouse.pulse import Pulse, PulsingMachine
 from statehouse.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from statehouse_cluster.interfaces import AddProgress, Outcome, Status
     from statehouse_cluster.settings import ClusterSettings
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from statehouse.core.model import Submission
     from statehouse.disk import DiskReserve
     from statehouse.node_status import AddStep, MemberFacts
+
+    Answered = Callable[[Committed | Exception], None]
     from statehouse.storage.state_store import StateStore
     from statehouse.storage.views import StateView
 
@@ -146,6 +148,40 @@ class Node:
     # -- What the services ask
 
     async def commit(self, submission: Submission) -> Committed:
+        answered: asyncio.Future[Committed] = self._loop.create_future()
+
+        def settle(answer: Committed | Exception) -> None:
+            if answered.done():
+                return
+            if isinstance(answer, Exception):
+                answered.set_exception(answer)
+            else:
+                answered.set_result(answer)
+
+        self.submit([(submission, settle)])
+        return await answered
+
+    def submit(self, commits: Sequence[tuple[Submission, Answered]]) -> None:
+        room = max(limits.QUEUE_TRANSACTIONS_MAX - self._in_flight, 0)
+        try:
+            self._require_writable()
+        except Failure as failure:
+            room, refusal = 0, failure
+        else:
+            refusal = Failure(
+                Reason.OVERLOADED,
+                f"{self._in_flight} transactions wait already; nothing was written: try again",
+            )
+        taken = commits[:room]
+        if taken:
+            self._in_flight += len(taken)
+            self._consensus.propose_all(
+                [(codec.encode_submission(submission), settle) for submission, settle in taken]
+            )
+        for _, settle in commits[room:]:
+            settle(refusal)
+
+    def _require_writable(self) -> None:
         self._require_leading()
         if not self._disk.has_room():
             raise Failure(
@@ -154,23 +190,6 @@ class Node:
                 f"{self._disk.free_bytes} bytes free, less than the reserve of "
                 f"{limits.DISK_RESERVE_BYTES}; free some, reads go on",
             )
-        if self._in_flight >= limits.QUEUE_TRANSACTIONS_MAX:
-            raise Failure(
-                Reason.OVERLOADED,
-                f"{self._in_flight} transactions wait already; nothing was written: try again",
-            )
-        answered: asyncio.Future[Outcome] = self._loop.create_future()
-        self._in_flight += 1
-        self._consensus.propose(codec.encode_submission(submission), answered)
-        outcome = await answered
-        if outcome.error is not None:
-            raise self._refusal(outcome.error)
-        answer = outcome.result
-        if isinstance(answer, Committed):
-            return answer
-        if isinstance(answer, Refused):
-            raise Failure(Reason(answer.reason), answer.message, conflicts=answer.conflicts)
-        raise TypeError(f"the store answered a commit with a {type(answer).__name__}")
 
     async def view(self, *, stale: bool) -> StateView:
         if stale:
@@ -306,12 +325,21 @@ class Node:
             ticket = outcome.ticket
             if isinstance(ticket, Batch):
                 ticket.settle(outcome)
-            elif isinstance(ticket, asyncio.Future):
+            elif callable(ticket):
                 self._in_flight -= 1
-                if not ticket.done():
-                    ticket.set_result(outcome)
+                ticket(self._answer(outcome))
         if self._phase is Phase.DRAINING:
             self._pulse.send()
+
+    def _answer(self, outcome: Outcome) -> Committed | Exception:
+        if outcome.error is not None:
+            return self._refusal(outcome.error)
+        answer = outcome.result
+        if isinstance(answer, Committed):
+            return answer
+        if isinstance(answer, Refused):
+            return Failure(Reason(answer.reason), answer.message, conflicts=answer.conflicts)
+        return TypeError(f"the store answered a commit with a {type(answer).__name__}")
 
     def _require_serving(self) -> None:
         if self._phase is not Phase.SERVING:

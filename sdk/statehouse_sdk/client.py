@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_NO_METADATA: Final = ("", "", "", "", (), None)
+
 TRANSACT_ATTEMPTS: Final = 16
 CONFLICT_PAUSE_FIRST_S: Final = 0.005
 CONFLICT_PAUSE_MAX_S: Final = 0.5
@@ -112,7 +114,9 @@ class Statehouse:
         timeout_s = None
         if timeout_ms is not None:
             timeout_s = convert.checked_number(timeout_ms, "timeout_ms") / 1000
-        metadata = convert.make_metadata(actor, reason, run_id, tool_call_id, caused_by, extra)
+        metadata = None
+        if (actor, reason, run_id, tool_call_id, caused_by, extra) != _NO_METADATA:
+            metadata = convert.make_metadata(actor, reason, run_id, tool_call_id, caused_by, extra)
         return Transaction(self, self._namespace(namespace), timeout_s, metadata)
 
     def transact(

@@ -7,7 +7,6 @@ client, and no attempt of this commit is in doubt, does a new identity take its 
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Final
 
 from statehouse_proto.v2 import cluster_pb2 as cluster
@@ -30,14 +29,12 @@ RENEWALS_MAX: Final = 3
 
 
 class PendingCommit:
-    """One transaction on its way; `owner` is the object whose end also ends the interest in it."""
+    """One transaction on its way; when it is dropped, nobody will ask about its op id again."""
 
-    def __init__(self, session: Session, request: state.CommitRequest, owner: object) -> None:
+    def __init__(self, session: Session, request: state.CommitRequest) -> None:
         self._session = session
         self._request = request
-        self._owner = weakref.ref(owner)
         self._op: Op | None = None
-        self._let_go: weakref.finalize[[Op], object] | None = None
         self.uncertain = False
         """Whether an attempt that was made may have committed it."""
 
@@ -55,10 +52,11 @@ class PendingCommit:
 
     def finish(self) -> None:
         """The outcome is known, or of no interest: its receipt may be forgotten."""
-        if self._let_go is not None:
-            self._let_go()
-            self._let_go = None
-        self._op = None
+        op, self._op = self._op, None
+        if op is not None:
+            self._session.op_ids.drop(op)
+
+    __del__ = finish
 
     def _send(self, attempts: Attempts) -> state.CommitResponse:
         renewals = 0
@@ -97,8 +95,6 @@ class PendingCommit:
             op_ids.begin(_learn_birth(self._session))
             op = op_ids.open()
         self._op = op
-        self._let_go = weakref.finalize(self._owner() or self, op_ids.drop, op)
-        self._let_go.atexit = False
         return op
 
     def _renew(self) -> None:

@@ -80,6 +80,8 @@ CODES: Final[dict[grpc.StatusCode, Meaning]] = {
     grpc.StatusCode.DATA_LOSS: Meaning(errors.ServerError, False, _NO),
 }
 
+_CODES_BY_NUMBER: Final = {code.value[0]: code for code in CODES}
+
 _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
@@ -106,6 +108,20 @@ def stalled(address: str) -> CallFailed:
     return CallFailed(Fault(error, True, Certainty.NONE, stalled=True))
 
 
+def ended(address: str) -> CallFailed:
+    """The node ended the stream on which the call was sent, as it does when it stops."""
+    error = errors.UnavailableError(f"{address} ended the exchange")
+    return CallFailed(Fault(error, True, Certainty.NONE), broken=True)
+
+
+def refusal_of(details: common.ErrorDetails, code_number: int, address: str) -> CallFailed:
+    """What a node's refusal of one call of an exchange means."""
+    if details.reason in REASONS:
+        return CallFailed(fault_of_details(details, address))
+    code = _CODES_BY_NUMBER.get(code_number, grpc.StatusCode.UNKNOWN)
+    return _failure_of_code(code, details.message, address)
+
+
 def failure_of(error: grpc.RpcError, address: str) -> CallFailed:
     """What a failed call on this address means."""
     code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
@@ -114,9 +130,15 @@ def failure_of(error: grpc.RpcError, address: str) -> CallFailed:
         return CallFailed(fault_of_details(details, address))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return stalled(address)
+    return _failure_of_code(
+        code, str(error.details() if isinstance(error, grpc.Call) else error), address
+    )
+
+
+def _failure_of_code(code: grpc.StatusCode, details: str, address: str) -> CallFailed:
     meaning = CODES[code]
     # gRPC's own text is for people who debug gRPC; one line of it is enough here.
-    text = " ".join(str(error.details() if isinstance(error, grpc.Call) else error).split())
+    text = " ".join(details.split())
     told = meaning.error(f"{address} answered {code.name}: {text:.200}")
     return CallFailed(Fault(told, meaning.retry, meaning.certainty), broken=code in _BROKEN)
 

@@ -31,5 +31,8 @@ GET_MANY_KEYS_MAX: Final = 1024
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of one gRPC message, either way."""
 
+EXCHANGE_CALLS_MAX: Final = 1024
+"""Calls in one message of an exchange."""
+
 INTEGER_DIGITS_MAX: Final = 4300
 """Decimal digits of an integer inside a value; only the SDK checks it, JSON itself has no limit."""

@@ -45,6 +45,7 @@ RULES: Final[dict[str, tuple[Rule, str]]] = {
     "Commit": (Rule.OP_ID, "a repeated op id gets the first answer"),
     "Get": (Rule.READ, "a linearizable read is as good at the next leader"),
     "GetMany": (Rule.READ, "as Get"),
+    "Exchange": (Rule.NEVER, "a stream of the calls above; each of them goes by its own rule"),
     "ListKeys": (Rule.READ, "restarted whole, so that one answer speaks for one commit_ts"),
     "Scan": (Rule.READ, "as ListKeys"),
     "ListAgents": (Rule.READ, "as ListKeys"),

@@ -17,6 +17,7 @@ from statehouse_proto.v2 import cluster_pb2 as cluster
 
 from statehouse_sdk import faults
 from statehouse_sdk.errors import StatehouseError
+from statehouse_sdk.exchange import KINDS, Closed, Exchange, Lost
 from statehouse_sdk.limits import MESSAGE_BYTES_MAX
 from statehouse_sdk.stall_watch import StallWatch, Watched
 
@@ -60,7 +61,11 @@ class _Link:
         self.address = address
         self.channel = grpc.insecure_channel(address, options=OPTIONS)
         self.stands = False
+        self.exchanges = True
+        """False: this node has said that it knows no exchange."""
         self._callables: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._exchange: Exchange | None = None
 
     def callable_of(self, method: Method) -> Any:
         bound = self._callables.get(method.path)
@@ -75,6 +80,20 @@ class _Link:
             )
             self._callables[method.path] = bound
         return bound
+
+    def exchange(self) -> Exchange:
+        """The stream that is open; a new one when there is none."""
+        with self._lock:
+            if self._exchange is None or self._exchange.ended:
+                self._exchange = Exchange(self.channel)
+            return self._exchange
+
+    def close(self) -> None:
+        """Calls under way fail."""
+        with self._lock:
+            if self._exchange is not None:
+                self._exchange.close()
+        self.channel.close()
 
     def connect(self, timeout_s: float, *, anew: bool) -> None:
         """Returns when the connection stands; raises CallFailed when it does not come about.
@@ -120,8 +139,12 @@ class Transport:
         try:
             if sure:
                 link.connect(timeout_s, anew=anew)
-            remaining_s = max(deadline_s - time.monotonic(), 0.001)
-            answer = link.callable_of(method)(request, timeout=remaining_s)
+            answer = None
+            if link.exchanges and method.name in KINDS:
+                answer = self._exchanged(link, KINDS[method.name], request, deadline_s, sure=sure)
+            if answer is None:
+                remaining_s = max(deadline_s - time.monotonic(), 0.001)
+                answer = link.callable_of(method)(request, timeout=remaining_s)
         except grpc.RpcError as error:
             raise self._failure(link, error, sure=sure) from None
         except ValueError as error:
@@ -171,7 +194,39 @@ class Transport:
             self._links.clear()
         self._watch.close()
         for link in links:
-            link.channel.close()
+            link.close()
+
+    def _exchanged(
+        self, link: _Link, kind: str, request: Any, deadline_s: float, *, sure: bool
+    ) -> Any:
+        """The answer to a call that travelled with others; None: it has to travel alone."""
+        while True:
+            try:
+                timeout_s = max(deadline_s - time.monotonic(), 0.001)
+                reply = link.exchange().ask(kind, request, timeout_s)
+                break
+            except Closed:
+                continue
+            except TimeoutError:
+                raise faults.stalled(link.address) from None
+            except Lost as lost:
+                if lost.error is None:
+                    raise self._ended(link) from None
+                if lost.unknown_method:
+                    link.exchanges = False
+                    return None
+                raise self._failure(link, lost.error, sure=sure) from None
+        if reply is None:
+            return None
+        if reply.HasField("error"):
+            raise faults.refusal_of(reply.error, reply.code, link.address)
+        return getattr(reply, kind)
+
+    def _ended(self, link: _Link) -> Exception:
+        if self._closed:
+            return _client_closed()
+        link.stands = False
+        return faults.ended(link.address)
 
     def _link(self, address: str) -> _Link:
         with self._lock:
@@ -189,6 +244,8 @@ class Transport:
         if not failure.broken:
             return failure
         stood, link.stands = link.stands, False
+        # Another version may run there when it is back.
+        link.exchanges = True
         # A call that was sent on a standing connection is never told as "not sent": in between,
         # another thread may have seen the connection break.
         if not (sure or stood):

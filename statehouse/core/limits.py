@@ -65,13 +65,17 @@ STAGED_TIME_MS_MAX: Final = 24 * 60 * 60 * 1000
 """Milliseconds a transaction of the v1 protocol may stay open."""
 
 CALL_TIME_MS_MAX: Final = 60 * 1000
-"""Milliseconds a call may take, whatever its deadline; replays and changes of members may last."""
+"""Milliseconds a call may take, whatever its deadline; exchanges, replays and changes of members
+may last."""
 
 CALLS_MAX: Final = 16384
 """Calls under way on one node."""
 
 CONNECTION_STREAMS_MAX: Final = 4096
 """Calls under way on one client connection; further ones wait at the client."""
+
+EXCHANGE_CALLS_MAX: Final = 1024
+"""Calls under way in one exchange, and calls in one message of it; further ones are not read."""
 
 CALL_METADATA_BYTES_MAX: Final = 16 * 1024
 """Bytes of one call's gRPC metadata."""

@@ -54,8 +54,8 @@ def check_scope(namespace: str, agent_id: str, prefix: str) -> None:
         _check_name(prefix, "prefix")
 
 
-def check_transaction(transaction: Transaction) -> None:
-    """Everything of a transaction, its op id included."""
+def check_transaction(transaction: Transaction) -> bytes:
+    """Everything of a transaction, its op id included; returns its canonical bytes."""
     _check_op_id(transaction)
     if transaction.txn_id:
         _check_name(transaction.txn_id, "txn_id")
@@ -70,9 +70,10 @@ def check_transaction(transaction: Transaction) -> None:
     for number, precondition in enumerate(transaction.preconditions):
         _check_precondition(precondition, f"preconditions[{number}].")
     check_metadata(transaction.metadata)
-    encoded_bytes = len(codec.encode_transaction(transaction))
-    if encoded_bytes > limits.TRANSACTION_BYTES_MAX:
-        raise _too_large("the transaction", "transaction_bytes_max", encoded_bytes)
+    encoded = codec.encode_transaction(transaction)
+    if len(encoded) > limits.TRANSACTION_BYTES_MAX:
+        raise _too_large("the transaction", "transaction_bytes_max", len(encoded))
+    return encoded
 
 
 def check_operation(operation: Operation, field: str = "") -> None:

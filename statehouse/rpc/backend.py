@@ -5,13 +5,16 @@ Every method refuses by raising `core.errors.Failure`; anything else it raises i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from statehouse.core.model import Committed
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from statehouse.core.errors import LeaderHint
-    from statehouse.core.model import AgentRow, Committed, Event, Record, Submission
+    from statehouse.core.model import AgentRow, Event, Record, Submission
     from statehouse.node_status import AddStep, MemberFacts, NodeStatus
 
 
@@ -61,8 +64,15 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
+Answered = Callable[[Committed | Exception], None]
+"""Told once how a commit ended, on the event loop; an exception is what `commit` would raise."""
+
+
 class Backend(Protocol):
     """The node as its services see it. All of it runs on the event loop and never blocks it."""
+
+    def submit(self, commits: Sequence[tuple[Submission, Answered]]) -> None:
+        """Proposes commits together; what is refused at once is told before it returns."""
 
     async def commit(self, submission: Submission) -> Committed:
         """Proposes and waits for the answer; cancelling gives up waiting, not the transaction."""

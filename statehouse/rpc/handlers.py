@@ -53,13 +53,13 @@ def unary(
             try:
                 request = parse(payload)
             except Exception:  # protobuf raises several kinds for bytes that are no such message
-                raise _garbage(method) from None
+                raise garbage(method) from None
             async with asyncio.timeout(_time_left_s(context)):
                 response = await answer(request)
             return response.SerializeToString()
         except Exception as error:
-            failure = _failure_of(method, error, late)
-        return await _refuse(context, failure, prefix)
+            failure = failure_of(method, error, late)
+        return await refuse(context, failure, prefix)
 
     return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -79,13 +79,13 @@ def streaming(
             try:
                 request = parse(payload)
             except Exception:
-                raise _garbage(method) from None
+                raise garbage(method) from None
             async with asyncio.timeout(context.time_remaining()), aclosing(answer(request)) as told:
                 await _send_all(context, told)
             return
         except Exception as error:
-            failure = _failure_of(method, error, late)
-        await _refuse(context, failure, prefix)
+            failure = failure_of(method, error, late)
+        await refuse(context, failure, prefix)
 
     return grpc.unary_stream_rpc_method_handler(handle)
 
@@ -96,7 +96,10 @@ def named(name: str, method: Method, answer: Unary) -> grpc.RpcMethodHandler[Any
     return unary(method, answer, late=late, prefix=f"{name} failed: ")
 
 
-def _failure_of(method: Method, error: Exception, late: Reason) -> Failure:
+def failure_of(
+    method: Method, error: Exception, late: Reason = Reason.DEADLINE_EXCEEDED
+) -> Failure:
+    """What the caller is told for an exception; a fault of ours is told to the log."""
     if isinstance(error, Failure):
         return error
     if isinstance(error, TimeoutError):
@@ -116,7 +119,8 @@ def _time_left_s(context: Context) -> float:
     return _CALL_TIME_S_MAX if left is None else min(left, _CALL_TIME_S_MAX)
 
 
-async def _refuse(context: Context, failure: Failure, prefix: str) -> NoReturn:
+async def refuse(context: Context, failure: Failure, prefix: str = "") -> NoReturn:
+    """Ends the call with the failure's code and details."""
     await context.abort(
         status_codes.CODES[failure.reason],
         prefix + status_codes.text_of(failure),
@@ -125,7 +129,8 @@ async def _refuse(context: Context, failure: Failure, prefix: str) -> NoReturn:
     raise RuntimeError("grpc's abort returned")
 
 
-def _garbage(method: Method) -> Failure:
+def garbage(method: Method) -> Failure:
+    """Bytes that are no request of the method."""
     return Failure(
         Reason.INVALID_ARGUMENT,
         f"{method.name}: the request is no valid {method.request.DESCRIPTOR.full_name}",

@@ -19,6 +19,7 @@ from statehouse.core.errors import Reason
 from statehouse.logs import Log
 from statehouse.rpc.channels import Channels
 from statehouse.rpc.cluster_service import ClusterService
+from statehouse.rpc.exchange import Exchange
 from statehouse.rpc.handlers import Unary, named, streaming, unary
 from statehouse.rpc.health import Health
 from statehouse.rpc.leader_route import LeaderRoute
@@ -72,6 +73,7 @@ class RpcServer:
     async def start(self, backend: Backend, version: str, git_sha: str) -> None:
         """Registers every service over `backend` and begins to answer."""
         state = StateService(backend, _now_us)
+        self._exchange = Exchange(backend, _now_us)
         gateway = V1Gateway(
             backend,
             LeaderRoute(backend, state, self._channels),
@@ -83,7 +85,7 @@ class RpcServer:
         await health.refresh()
         self._server.add_generic_rpc_handlers(
             (
-                _service(STATE_SERVICE, state_handlers(state)),
+                _service(STATE_SERVICE, state_handlers(state, self._exchange)),
                 _service(CLUSTER_SERVICE, cluster_handlers(backend, version, git_sha)),
                 _service(V1_SERVICE, v1_handlers(gateway)),
             )
@@ -108,6 +110,7 @@ class RpcServer:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        self._exchange.end()
         await self._server.stop(grace_s)
         await self._channels.close()
 
@@ -115,13 +118,14 @@ class RpcServer:
 Handlers = dict[str, "grpc.RpcMethodHandler[Any, Any]"]
 
 
-def state_handlers(state: StateService) -> Handlers:
+def state_handlers(state: StateService, exchange: Exchange) -> Handlers:
     """statehouse.v2.StateService; a commit that runs out of time may still be committed."""
     method = methods(STATE_SERVICE)
     return {
         "Commit": unary(method["Commit"], state.commit, late=Reason.OUTCOME_UNKNOWN),
         "Get": unary(method["Get"], state.get),
         "GetMany": unary(method["GetMany"], state.get_many),
+        "Exchange": exchange.handler(),
         "ListKeys": streaming(method["ListKeys"], state.list_keys),
         "Scan": streaming(method["Scan"], state.scan),
         "ListAgents": streaming(method["ListAgents"], state.list_agents),

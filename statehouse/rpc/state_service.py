@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from statehouse_proto.v2 import common_pb2, state_pb2
+from statehouse_proto.v2 import state_pb2
 
-from statehouse.core import codec, limits, validation
-from statehouse.core.errors import Failure, LimitExceeded, Reason
+from statehouse.core import validation
 from statehouse.core.model import Submission
-from statehouse.rpc import chunks, convert, points
+from statehouse.rpc import chunks, convert, point_reads, points
+from statehouse.rpc.point_reads import is_stale
 from statehouse.rpc.replay import replay
 
 if TYPE_CHECKING:
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     from statehouse.core.model import AgentRow, Record
     from statehouse.rpc.backend import Backend, View
-
-_MESSAGE_OVERHEAD_BYTES = 64 * 1024
-_STALE = common_pb2.CONSISTENCY_STALE
-_CONSISTENCIES = (common_pb2.CONSISTENCY_LINEARIZABLE, _STALE)
 
 
 class StateService:
@@ -38,51 +34,26 @@ class StateService:
         return convert.committed_to_wire(await self._backend.commit(submission(request)))
 
     async def get(self, request: state_pb2.GetRequest) -> state_pb2.GetResponse:
-        validation.check_names(request.namespace, request.agent_id, request.key)
-        if request.version and request.HasField("at"):
-            raise Failure(Reason.INVALID_ARGUMENT, "version and at exclude each other")
-        view = await self._backend.view(stale=_stale(request.consistency))
+        point_reads.check_get(request)
+        view = await self._backend.view(stale=is_stale(request.consistency))
         try:
-            record, served_at = self._record(view, request)
+            return point_reads.get(view, request, self._now_us)
         finally:
             view.close()
-        return state_pb2.GetResponse(
-            record=convert.record_to_wire(request.key, record), served_at=served_at
-        )
-
-    def _record(self, view: View, request: state_pb2.GetRequest) -> tuple[Record | None, int]:
-        names = request.namespace, request.agent_id, request.key
-        if request.version:
-            return view.get_version(*names, request.version), view.commit_ts
-        if request.HasField("at"):
-            at = points.state_at(request.at, view, self._now_us)
-            return view.get(*names, at), at
-        return view.get(*names), view.commit_ts
 
     async def get_many(self, request: state_pb2.GetManyRequest) -> state_pb2.GetManyResponse:
-        keys = request.keys
-        _check_count(len(keys))
-        for key in keys:
-            validation.check_names(request.namespace, request.agent_id, key)
-        view = await self._backend.view(stale=_stale(request.consistency))
+        point_reads.check_get_many(request)
+        view = await self._backend.view(stale=is_stale(request.consistency))
         try:
-            at = points.state_at(request.at, view, self._now_us) if request.HasField("at") else None
-            response = state_pb2.GetManyResponse(served_at=view.commit_ts if at is None else at)
-            size_bytes = 0
-            for key in keys:
-                record = view.get(request.namespace, request.agent_id, key, at)
-                size_bytes += len(key) * 4 + (0 if record is None else len(record.value))
-                _check_bytes(size_bytes)
-                response.records.append(convert.record_to_wire(key, record))
+            return point_reads.get_many(view, request, self._now_us)
         finally:
             view.close()
-        return response
 
     async def list_keys(
         self, request: state_pb2.ListKeysRequest
     ) -> AsyncGenerator[state_pb2.ListKeysResponse, None]:
         validation.check_scope(request.namespace, request.agent_id, request.prefix)
-        view = await self._backend.view(stale=_stale(request.consistency))
+        view = await self._backend.view(stale=is_stale(request.consistency))
         try:
             at, served_at = self._at(request, view)
             empty = True
@@ -99,7 +70,7 @@ class StateService:
         self, request: state_pb2.ScanRequest
     ) -> AsyncGenerator[state_pb2.ScanResponse, None]:
         validation.check_scope(request.namespace, request.agent_id, request.prefix)
-        view = await self._backend.view(stale=_stale(request.consistency))
+        view = await self._backend.view(stale=is_stale(request.consistency))
         try:
             at, served_at = self._at(request, view)
             empty = True
@@ -126,7 +97,7 @@ class StateService:
         self, request: state_pb2.ListAgentsRequest
     ) -> AsyncGenerator[state_pb2.ListAgentsResponse, None]:
         validation.check_namespace(request.namespace)
-        view = await self._backend.view(stale=_stale(request.consistency))
+        view = await self._backend.view(stale=is_stale(request.consistency))
         try:
             empty = True
             async for rows in chunks.chunked(view.agents(request.namespace), _agent_bytes):
@@ -144,7 +115,7 @@ class StateService:
     async def list_namespaces(
         self, request: state_pb2.ListNamespacesRequest
     ) -> AsyncGenerator[state_pb2.ListNamespacesResponse, None]:
-        view = await self._backend.view(stale=_stale(request.consistency))
+        view = await self._backend.view(stale=is_stale(request.consistency))
         try:
             empty = True
             async for names in chunks.chunked(view.namespaces(), len):
@@ -158,47 +129,17 @@ class StateService:
     def replay(
         self, request: state_pb2.ReplayRequest
     ) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
-        return replay(self._backend, request, stale=_stale(request.consistency))
+        return replay(self._backend, request, stale=is_stale(request.consistency))
 
 
 def submission(request: state_pb2.CommitRequest) -> Submission:
     """What is proposed for a commit; refuses what may not enter the log."""
     transaction = convert.transaction_from_wire(request)
-    validation.check_transaction(transaction)
-    encoded = codec.encode_transaction(transaction)
     return Submission(
         born_at=request.op_id.born_at,
         acknowledged_through=request.op_id.acknowledged_through,
-        transaction=encoded,
+        transaction=validation.check_transaction(transaction),
     )
-
-
-def _stale(consistency: int) -> bool:
-    if consistency not in _CONSISTENCIES:
-        raise Failure(
-            Reason.INVALID_ARGUMENT,
-            f"consistency {consistency} is none this node knows; use linearizable or stale",
-        )
-    return consistency == _STALE
-
-
-def _check_count(keys: int) -> None:
-    if keys > limits.GET_MANY_KEYS_MAX:
-        raise Failure(
-            Reason.TOO_LARGE,
-            f"{keys} keys in one read; at most {limits.GET_MANY_KEYS_MAX}: split it",
-            limit=LimitExceeded("get_many_keys_max", limits.GET_MANY_KEYS_MAX, keys),
-        )
-
-
-def _check_bytes(size_bytes: int) -> None:
-    most = limits.MESSAGE_BYTES_MAX - _MESSAGE_OVERHEAD_BYTES
-    if size_bytes > most:
-        raise Failure(
-            Reason.TOO_LARGE,
-            f"the records asked for exceed {most} bytes together; ask for fewer keys at once",
-            limit=LimitExceeded("message_bytes_max", limits.MESSAGE_BYTES_MAX, size_bytes),
-        )
 
 
 def _record_bytes(record: Record) -> int:

@@ -59,6 +59,11 @@ def text_of(failure: Failure) -> str:
 
 def details_of(failure: Failure) -> bytes:
     """Serialized statehouse.v2.ErrorDetails, the value of `DETAILS_KEY`."""
+    return details_message(failure).SerializeToString()
+
+
+def details_message(failure: Failure) -> common_pb2.ErrorDetails:
+    """What is told of a failure beside its code."""
     details = common_pb2.ErrorDetails(message=text_of(failure))
     details.reason = common_pb2.Reason.ValueType(failure.reason)
     if failure.leader is not None:
@@ -72,7 +77,7 @@ def details_of(failure: Failure) -> bytes:
             common_pb2.LimitExceeded(name=limit.name, maximum=limit.maximum, actual=limit.actual)
         )
     _tell_conflicts(details, failure.conflicts)
-    return details.SerializeToString()
+    return details
 
 
 def _tell_conflicts(details: common_pb2.ErrorDetails, conflicts: Iterable[object]) -> None:

@@ -57,6 +57,8 @@ class BreakAfter:
     messages: int
 
 
+CALLS = {"commit": "Commit", "get": "Get", "get_many": "GetMany"}
+
 CODES = {
     common.REASON_NOT_LEADER: grpc.StatusCode.FAILED_PRECONDITION,
     common.REASON_CONFLICT: grpc.StatusCode.ABORTED,
@@ -71,6 +73,8 @@ class FakeNode:
         self.owner = owner
         self.name = name
         self.calls = []
+        self.messages = []
+        self.exchanges = True
         self.lifecycle = "serving"
         self._scripts = defaultdict(deque)
         self._port = 0
@@ -118,6 +122,36 @@ class FakeNode:
         if isinstance(step, Stall):
             self._stall(context)
         return answer
+
+    def answer_exchange(self, requests, context):
+        """Each call by itself, in order; what breaks one breaks the stream, silence is its own."""
+        if not self.exchanges:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+        for request in requests:
+            self.messages.append(len(request.calls))
+            for call in request.calls:
+                reply = self._answer_call(call, context)
+                if reply is not None:
+                    yield state.ExchangeResponse(replies=[reply])
+
+    def _answer_call(self, call, context):
+        kind = call.WhichOneof("call")
+        method = CALLS[kind]
+        self.calls.append(method)
+        step = self._scripts[method].popleft() if self._scripts[method] else None
+        if isinstance(step, Stall) and not step.after:
+            return None
+        try:
+            self._before(step, context)
+            answer = getattr(self, f"_{method}")(getattr(call, kind))
+        except Refusal as refusal:
+            code, _ = _code_of(refusal.details).value
+            return state.Reply(id=call.id, error=refusal.details, code=code)
+        if isinstance(step, LoseAnswer):
+            context.abort(step.code, "the answer was lost")
+        if isinstance(step, Stall):
+            return None
+        return state.Reply(id=call.id, **{kind: answer})
 
     def answer_stream(self, method, request, context):
         self.calls.append(method)
@@ -298,6 +332,12 @@ class _Handlers(grpc.GenericRpcHandler):
         method = self._methods.get(handler_call_details.method)
         if method is None:
             return None
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                self._node.answer_exchange,
+                request_deserializer=method.request.FromString,
+                response_serializer=method.response.SerializeToString,
+            )
         make, answer = (
             (grpc.unary_stream_rpc_method_handler, self._node.answer_stream)
             if method.server_streaming
@@ -310,6 +350,10 @@ class _Handlers(grpc.GenericRpcHandler):
         )
 
 
+def _code_of(details):
+    return CODES.get(details.reason, grpc.StatusCode.UNAVAILABLE)
+
+
 def _refuse(context, details):
     context.set_trailing_metadata((("statehouse-error-bin", details.SerializeToString()),))
-    context.abort(CODES.get(details.reason, grpc.StatusCode.UNAVAILABLE), details.message)
+    context.abort(_code_of(details), details.message)

@@ -87,6 +87,10 @@ class LoneConsensus:
         else:
             self._end(Outcome(ticket, result=answer))
 
+    def propose_all(self, proposals):
+        for command, ticket in proposals:
+            self.propose(command, ticket)
+
     def barrier(self, ticket):
         self.barriers += 1
         if self._status.ready:

@@ -1,0 +1,211 @@
+"""Owns the stream on which the calls of many threads travel to one node together.
+
+A call goes out with the next message; while one message is on its way, the next collects. So a lone
+caller waits for nobody, and many share the price of a message. It knows gRPC's stream, and which
+reply belongs to whom; what a failure means, and whether to try again, is not decided here.
+
+A process may fork at any time, and gRPC's own preparations for that fail while any of its threads
+waits inside it, as one does for every open stream. So a fork ends all streams first, and keeps
+those who wait on them from calling anew until it is over.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from statehouse_proto.services import STATE_SERVICE, methods
+from statehouse_proto.v2 import state_pb2 as state
+
+from statehouse_sdk.limits import EXCHANGE_CALLS_MAX, MESSAGE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+METHOD: Final = methods(STATE_SERVICE)["Exchange"]
+
+KINDS: Final = {"Commit": "commit", "Get": "get", "GetMany": "get_many"}
+"""The methods whose calls may travel here, and the field of the wire each is put in."""
+
+FULL_BYTES: Final = 512 * 1024
+"""Bytes after which a message takes no more calls; a larger call has one of its own."""
+
+IDLE_S: Final = 15.0
+"""A stream nobody used for so long is closed, and its threads end."""
+
+
+_open: Final[weakref.WeakSet[Exchange]] = weakref.WeakSet()
+
+_forking: Final = threading.Lock()
+"""Held while a process forks, and while a stream is begun."""
+
+FORK_WAIT_S: Final = 1.0
+
+
+class Closed(Exception):
+    """The stream is over; the call was not sent. Begin a new one."""
+
+
+class Lost(Exception):
+    """The stream ended before the reply; `error` is gRPC's, None when the node just ended it."""
+
+    def __init__(self, error: grpc.RpcError | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        code = error.code() if isinstance(error, grpc.Call) else None
+        self.unknown_method = code is grpc.StatusCode.UNIMPLEMENTED
+        """The node knows no Exchange, so nothing was done."""
+
+
+class _Caller:
+    """One who waits: `wait` is held until there is a reply, or there will be none."""
+
+    __slots__ = ("reply", "wait")
+
+    def __init__(self) -> None:
+        self.wait = threading.Lock()
+        self.wait.acquire()
+        self.reply: state.Reply | None = None
+
+
+class Exchange:
+    """One stream, from the first call to its end; thread-safe."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._ids = count(1)
+        self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._callers: dict[int, _Caller] = {}
+        self.ended = False
+        self._error: grpc.RpcError | None = None
+        self._left_grpc = threading.Event()
+        start = channel.stream_stream(METHOD.path, None, self._receive)
+        with _forking:
+            self._call: Any = start(self._messages())
+            _open.add(self)
+            threading.Thread(target=self._follow, name="statehouse-exchange", daemon=True).start()
+
+    def ask(self, kind: str, request: Any, timeout_s: float) -> state.Reply | None:
+        """The reply to one call of a kind of KINDS; None: it is too large to travel here.
+
+        Raises Closed, Lost, or TimeoutError: then the reply, should it come, goes to nobody.
+        """
+        call_id = next(self._ids)
+        message = state.ExchangeRequest()
+        getattr(message.calls.add(id=call_id), kind).CopyFrom(request)
+        # Messages of repeated fields may be joined as bytes: the result is the message of all.
+        encoded = message.SerializeToString()
+        if len(encoded) > MESSAGE_BYTES_MAX:
+            return None
+        caller = _Caller()
+        with self._lock:
+            if self.ended:
+                raise Closed
+            self._callers[call_id] = caller
+            self._outgoing.put(encoded)
+        try:
+            in_time = caller.wait.acquire(timeout=timeout_s)
+        finally:
+            self._callers.pop(call_id, None)
+        if caller.reply is not None:
+            return caller.reply
+        if in_time:
+            raise Lost(self._error)
+        raise TimeoutError
+
+    def close(self) -> None:
+        """Ends the stream; calls under way are lost."""
+        self._call.cancel()
+        self._end(None)
+
+    # -- On the thread by which gRPC asks for messages
+
+    def _messages(self) -> Iterator[bytes]:
+        waiting: bytes | None = None
+        while True:
+            first = waiting or self._next()
+            if first is None:
+                return
+            parts, size_bytes, waiting = [first], len(first), None
+            while len(parts) < EXCHANGE_CALLS_MAX:
+                try:
+                    part = self._outgoing.get_nowait()
+                except Empty:
+                    break
+                if part is None:
+                    return
+                size_bytes += len(part)
+                if size_bytes > FULL_BYTES:
+                    waiting = part
+                    break
+                parts.append(part)
+            yield b"".join(parts)
+
+    def _next(self) -> bytes | None:
+        """The next call; None when there will be none."""
+        while True:
+            try:
+                return self._outgoing.get(timeout=IDLE_S)
+            except Empty:
+                with self._lock:
+                    if not self._callers and self._outgoing.empty():
+                        self.ended = True
+                        return None
+
+    # -- On gRPC's threads, and on the one that follows
+
+    def _receive(self, message: bytes) -> bool:
+        """Hands out replies as they are parsed: one change of threads less than by iterating."""
+        callers = self._callers
+        for reply in state.ExchangeResponse.FromString(message).replies:
+            caller = callers.pop(reply.id, None)
+            if caller is not None:
+                caller.reply = reply
+                caller.wait.release()
+        return True
+
+    def _follow(self) -> None:
+        error: grpc.RpcError | None = None
+        try:
+            for _ in self._call:
+                pass
+        except grpc.RpcError as ended:
+            error = ended
+        self._left_grpc.set()
+        with _forking:
+            _open.discard(self)
+        self._end(error)
+
+    def _end(self, error: grpc.RpcError | None) -> None:
+        with self._lock:
+            self.ended = True
+            self._error = self._error or error
+            callers = list(self._callers.values())
+            self._callers.clear()
+        self._outgoing.put(None)
+        for caller in callers:
+            caller.wait.release()
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    streams = list(_open)
+    for stream in streams:
+        stream._call.cancel()
+    for stream in streams:
+        stream._left_grpc.wait(FORK_WAIT_S)
+
+
+def _after_fork() -> None:
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
