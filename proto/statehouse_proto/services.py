@@ -15,10 +15,12 @@ from google.protobuf import message_factory
 from statehouse_proto._loader import POOL
 from statehouse_proto.v1 import statehouse_pb2 as _v1
 from statehouse_proto.v2 import cluster_pb2 as _cluster
+from statehouse_proto.v2 import history_pb2 as _history
 from statehouse_proto.v2 import state_pb2 as _state
 
 V1_SERVICE = _v1.DESCRIPTOR.services_by_name["StatehouseService"].full_name
 STATE_SERVICE = _state.DESCRIPTOR.services_by_name["StateService"].full_name
+HISTORY_SERVICE = _history.DESCRIPTOR.services_by_name["HistoryService"].full_name
 CLUSTER_SERVICE = _cluster.DESCRIPTOR.services_by_name["ClusterService"].full_name
 
 

@@ -33,6 +33,10 @@ class Reason(IntEnum):
     DEADLINE_EXCEEDED = 19
     INTERNAL = 20
     NOT_READY = 21
+    LABEL_NOT_FOUND = 22
+    AGENT_NOT_FOUND = 23
+    AGENT_EXISTS = 24
+    BEFORE_BEGINNING = 25
 
 
 @dataclass(frozen=True, slots=True)

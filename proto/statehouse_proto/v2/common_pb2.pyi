@@ -77,6 +77,13 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_INTERNAL: _Reason.ValueType  # 20
     REASON_NOT_READY: _Reason.ValueType  # 21
     """This node is starting, catching up, or waiting to be added to a cluster."""
+    REASON_LABEL_NOT_FOUND: _Reason.ValueType  # 22
+    REASON_AGENT_NOT_FOUND: _Reason.ValueType  # 23
+    """The agent has never been written to, or not by the point asked for."""
+    REASON_AGENT_EXISTS: _Reason.ValueType  # 24
+    """A fork needs the name of an agent that was never written to."""
+    REASON_BEFORE_BEGINNING: _Reason.ValueType  # 25
+    """The moment lies before the first commit."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper): ...
 
@@ -113,6 +120,13 @@ REASON_DEADLINE_EXCEEDED: Reason.ValueType  # 19
 REASON_INTERNAL: Reason.ValueType  # 20
 REASON_NOT_READY: Reason.ValueType  # 21
 """This node is starting, catching up, or waiting to be added to a cluster."""
+REASON_LABEL_NOT_FOUND: Reason.ValueType  # 22
+REASON_AGENT_NOT_FOUND: Reason.ValueType  # 23
+"""The agent has never been written to, or not by the point asked for."""
+REASON_AGENT_EXISTS: Reason.ValueType  # 24
+"""A fork needs the name of an agent that was never written to."""
+REASON_BEFORE_BEGINNING: Reason.ValueType  # 25
+"""The moment lies before the first commit."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -151,20 +165,24 @@ class Point(_message.Message):
 
     COMMIT_TS_FIELD_NUMBER: _builtins.int
     TIME_US_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     commit_ts: _builtins.int
     time_us: _builtins.int
     """Microseconds since 1970-01-01T00:00:00Z."""
+    label: _builtins.str
+    """A label of the agent that is asked about."""
     def __init__(
         self,
         *,
         commit_ts: _builtins.int = ...,
         time_us: _builtins.int = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_ts", b"commit_ts", "point", b"point", "time_us", b"time_us"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_ts", b"commit_ts", "label", b"label", "point", b"point", "time_us", b"time_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_ts", b"commit_ts", "point", b"point", "time_us", b"time_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_ts", b"commit_ts", "label", b"label", "point", b"point", "time_us", b"time_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_point: _TypeAlias = _typing.Literal["commit_ts", "time_us"]  # noqa: Y015
+    _WhichOneofReturnType_point: _TypeAlias = _typing.Literal["commit_ts", "time_us", "label"]  # noqa: Y015
     _WhichOneofArgType_point: _TypeAlias = _typing.Literal["point", b"point"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_point) -> _WhichOneofReturnType_point | None: ...
 

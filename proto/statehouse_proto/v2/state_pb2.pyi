@@ -59,13 +59,17 @@ class Operation(_message.Message):
     AGENT_ID_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     agent_id: _builtins.str
     key: _builtins.str
+    """Empty beside a mark."""
     @_builtins.property
     def value(self) -> _common_pb2.Value:
-        """Absent: a delete."""
+        """Absent: a delete, unless there is a mark."""
 
+    @_builtins.property
+    def mark(self) -> Global___Mark: ...
     def __init__(
         self,
         *,
@@ -73,14 +77,141 @@ class Operation(_message.Message):
         agent_id: _builtins.str = ...,
         key: _builtins.str = ...,
         value: _common_pb2.Value | None = ...,
+        mark: Global___Mark | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "key", b"key", "namespace", b"namespace", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "key", b"key", "mark", b"mark", "namespace", b"namespace", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+@_typing.final
+class Mark(_message.Message):
+    """What is recorded beside the keys that clients name, in the same log and history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    FORK_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    IF_VERSION_FIELD_NUMBER: _builtins.int
+    IF_VERSION_GIVEN_FIELD_NUMBER: _builtins.int
+    if_version: _builtins.int
+    """With if_version_given: the mark's version must be this one; 0: never set."""
+    if_version_given: _builtins.bool
+    @_builtins.property
+    def label(self) -> Global___LabelMark: ...
+    @_builtins.property
+    def fork(self) -> Global___ForkMark: ...
+    @_builtins.property
+    def cursor(self) -> Global___CursorMark: ...
+    def __init__(
+        self,
+        *,
+        label: Global___LabelMark | None = ...,
+        fork: Global___ForkMark | None = ...,
+        cursor: Global___CursorMark | None = ...,
+        if_version: _builtins.int = ...,
+        if_version_given: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fork", b"fork", "label", b"label", "mark", b"mark"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "fork", b"fork", "if_version", b"if_version", "if_version_given", b"if_version_given", "label", b"label", "mark", b"mark"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_mark: _TypeAlias = _typing.Literal["label", "fork", "cursor"]  # noqa: Y015
+    _WhichOneofArgType_mark: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_mark) -> _WhichOneofReturnType_mark | None: ...
+
+Global___Mark: _TypeAlias = Mark  # noqa: Y015
+
+@_typing.final
+class LabelMark(_message.Message):
+    """A name for a point of the agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COMMIT_TS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    commit_ts: _builtins.int
+    """Not above the last one committed; 0: the label is deleted."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        commit_ts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_ts", b"commit_ts", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelMark: _TypeAlias = LabelMark  # noqa: Y015
+
+@_typing.final
+class ForkMark(_message.Message):
+    """The agent begins as parent_id was at commit_ts, its history up to there included. It must never
+    have been written to; the only operation of its transaction.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_ID_FIELD_NUMBER: _builtins.int
+    COMMIT_TS_FIELD_NUMBER: _builtins.int
+    parent_id: _builtins.str
+    commit_ts: _builtins.int
+    def __init__(
+        self,
+        *,
+        parent_id: _builtins.str = ...,
+        commit_ts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_ts", b"commit_ts", "parent_id", b"parent_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForkMark: _TypeAlias = ForkMark  # noqa: Y015
+
+@_typing.final
+class CursorMark(_message.Message):
+    """How far a named reader of the namespace has come; agent_id of the operation is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    THROUGH_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    through: _builtins.int
+    """Everything up to here is done with; not above the last one committed."""
+    deleted: _builtins.bool
+    """The cursor is deleted."""
+    agent_id: _builtins.str
+    """What the reader follows."""
+    prefix: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        through: _builtins.int = ...,
+        deleted: _builtins.bool = ...,
+        agent_id: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "deleted", b"deleted", "name", b"name", "prefix", b"prefix", "through", b"through"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CursorMark: _TypeAlias = CursorMark  # noqa: Y015
 
 @_typing.final
 class Precondition(_message.Message):
@@ -744,6 +875,10 @@ class ReplayRequest(_message.Message):
     LAST_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     CONSISTENCY_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CAUSED_BY_FIELD_NUMBER: _builtins.int
+    WITH_PROOF_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     agent_id: _builtins.str
     """Empty: every agent of the namespace. Both empty: everything."""
@@ -752,8 +887,16 @@ class ReplayRequest(_message.Message):
     last: _builtins.int
     """Only the last so many events of the range, still in commit order; 0: not asked."""
     follow: _builtins.bool
-    """Goes on with events as they are committed; not together with end or limit."""
+    """Goes on with events as they are committed; not together with end, limit, run_id or caused_by."""
     consistency: _common_pb2.Consistency.ValueType
+    prefix: _builtins.str
+    """Only operations on keys that begin so."""
+    run_id: _builtins.str
+    """Only events whose metadata names this run; needs the namespace."""
+    caused_by: _builtins.int
+    """Only events whose metadata names this commit_ts as a cause; not together with run_id."""
+    with_proof: _builtins.bool
+    """Each event brings what its hash was made of."""
     @_builtins.property
     def start(self) -> _common_pb2.Point:
         """Both inclusive; absent: from the first, to the commit_ts at which the call is served."""
@@ -771,10 +914,14 @@ class ReplayRequest(_message.Message):
         last: _builtins.int = ...,
         follow: _builtins.bool = ...,
         consistency: _common_pb2.Consistency.ValueType = ...,
+        prefix: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        caused_by: _builtins.int = ...,
+        with_proof: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "consistency", b"consistency", "end", b"end", "follow", b"follow", "last", b"last", "limit", b"limit", "namespace", b"namespace", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "caused_by", b"caused_by", "consistency", b"consistency", "end", b"end", "follow", b"follow", "last", b"last", "limit", b"limit", "namespace", b"namespace", "prefix", b"prefix", "run_id", b"run_id", "start", b"start", "with_proof", b"with_proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -789,14 +936,17 @@ class EventOperation(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     agent_id: _builtins.str
     key: _builtins.str
     version: _builtins.int
     @_builtins.property
     def value(self) -> _common_pb2.Value:
-        """Absent: a delete."""
+        """Absent: a delete, unless there is a mark."""
 
+    @_builtins.property
+    def mark(self) -> Global___Mark: ...
     def __init__(
         self,
         *,
@@ -805,10 +955,11 @@ class EventOperation(_message.Message):
         key: _builtins.str = ...,
         version: _builtins.int = ...,
         value: _common_pb2.Value | None = ...,
+        mark: Global___Mark | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "key", b"key", "namespace", b"namespace", "value", b"value", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "key", b"key", "mark", b"mark", "namespace", b"namespace", "value", b"value", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -824,11 +975,18 @@ class Event(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
+    PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
     commit_ts: _builtins.int
     committed_at_us: _builtins.int
     txn_id: _builtins.str
     hash: _builtins.bytes
     """SHA-256 chain: this event's hash."""
+    previous_hash: _builtins.bytes
+    """With with_proof: hash is the SHA-256 of the two, one after the other. body holds each value's
+    SHA-256, of all operations, those outside the scope too.
+    """
+    body: _builtins.bytes
     @_builtins.property
     def metadata(self) -> Global___Metadata: ...
     @_builtins.property
@@ -842,10 +1000,12 @@ class Event(_message.Message):
         metadata: Global___Metadata | None = ...,
         operations: _abc.Iterable[Global___EventOperation] | None = ...,
         hash: _builtins.bytes = ...,
+        previous_hash: _builtins.bytes = ...,
+        body: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_ts", b"commit_ts", "committed_at_us", b"committed_at_us", "hash", b"hash", "metadata", b"metadata", "operations", b"operations", "txn_id", b"txn_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "commit_ts", b"commit_ts", "committed_at_us", b"committed_at_us", "hash", b"hash", "metadata", b"metadata", "operations", b"operations", "previous_hash", b"previous_hash", "txn_id", b"txn_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
