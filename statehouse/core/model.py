@@ -146,6 +146,23 @@ class Event(Struct, frozen=True, gc=False):
     operations: tuple[EventOperation, ...]
     hash: bytes
     """SHA-256 of the previous event's hash and this event's canonical bytes."""
+    previous_hash: bytes = b""
+    """With a proof only, as `body`."""
+    body: bytes = b""
+    """The canonical bytes; they hold the SHA-256 of each value, of all operations."""
+
+
+class EventHeader(Struct, frozen=True, gc=False):
+    """One committed transaction as its event alone tells it: no values, but what it had read."""
+
+    commit_ts: int
+    committed_at_us: int
+    txn_id: str
+    metadata: Metadata
+    operations: tuple[EventOperation, ...]
+    """All of them, each value left empty."""
+    preconditions: tuple[Precondition, ...]
+    hash: bytes
 
 
 class AgentRow(Struct, frozen=True, gc=False):
@@ -153,3 +170,111 @@ class AgentRow(Struct, frozen=True, gc=False):
 
     agent_id: str
     first_commit_ts: int
+
+
+class LabelRow(Struct, frozen=True, gc=False):
+    """One label of an agent, and the commit that set it."""
+
+    name: str
+    commit_ts: int
+    """The point it names."""
+    version: int
+    set_at: int
+    set_at_us: int
+
+
+class CursorRow(Struct, frozen=True, gc=False):
+    """How far a named reader of a namespace has come; of a deleted one only the version is left."""
+
+    name: str
+    through: int
+    agent_id: str
+    prefix: str
+    version: int
+    set_at: int
+    exists: bool
+
+
+class ForkRow(Struct, frozen=True, gc=False):
+    """Where a forked agent comes from."""
+
+    agent_id: str
+    parent_id: str
+    commit_ts: int
+    """The parent's state it began with."""
+    forked_at: int
+    """The commit that made it."""
+
+
+class VersionRow(Struct, frozen=True, gc=False):
+    """One version of a key with the commit that made it."""
+
+    record: Record
+    agent_id: str
+    """Who was written: early versions of a forked agent are an ancestor's."""
+    txn_id: str
+    metadata: Metadata
+
+
+class FieldBlame(Struct, frozen=True, gc=False):
+    """A top-level field of a JSON object, and the version that gave it the value it has."""
+
+    field: str
+    version: int
+    commit_ts: int
+    committed_at_us: int
+    agent_id: str
+    txn_id: str
+    metadata: Metadata
+
+
+class KeyBlame(Struct, frozen=True, gc=False):
+    """The version that set a key; its fields in the order in which they stand in the value."""
+
+    last: VersionRow
+    fields: tuple[FieldBlame, ...]
+
+
+class ReadRow(Struct, frozen=True, gc=False):
+    """A key that a transaction had read when it decided, and the commit that made what it read."""
+
+    namespace: str
+    agent_id: str
+    key: str
+    version: int
+    """0: it was not there."""
+    commit_ts: int
+    """0: it was not there."""
+
+
+class ExplainedCommit(Struct, frozen=True, gc=False):
+    """One commit that led to a value, so many steps away from the one that set it."""
+
+    event: Event
+    """All its operations, but values only of the key that was asked about: the others are empty."""
+    reads: tuple[ReadRow, ...]
+    distance: int
+
+
+class DiffRow(Struct, frozen=True, gc=False):
+    """A key that differs, and what it holds on either side; None: nothing."""
+
+    key: str
+    a: Record | None
+    b: Record | None
+
+
+class VerifyRow(Struct, frozen=True, gc=False):
+    """How far a check of the record has come, and what it found."""
+
+    events: int
+    """So many were checked."""
+    through: int
+    """The last commit_ts that was found to be right."""
+    chain_hash: bytes
+    """Of that event."""
+    bad_commit_ts: int = 0
+    """The first event that does not agree; 0: none so far."""
+    fault: str = ""
+    finished: bool = False
+    """The last row: all was checked, or something bad was found."""

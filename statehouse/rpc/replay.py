@@ -33,7 +33,7 @@ class _Scope:
     namespace: str | None
     agent_id: str | None
 
-    def events(self, view: View, start: int, end: int) -> Iterator[Event]:
+    def events(self, view: View, start: int, end: int) -> Iterator[Event | None]:
         return view.events(self.namespace, self.agent_id, start, end)
 
 
@@ -78,10 +78,12 @@ async def _range(scope: _Scope, request: state_pb2.ReplayRequest, view: View) ->
 async def _start_of_last(scope: _Scope, view: View, start: int, end: int, count: int) -> int:
     """Where the last `count` events of the range begin; counts without keeping any."""
     newest_first = view.events(scope.namespace, scope.agent_id, start, end, newest_first=True)
-    for seen, event in enumerate(newest_first, 1):
-        if seen == count:
+    seen = 0
+    for event in newest_first:
+        seen += event is not None
+        if event is not None and seen == count:
             return event.commit_ts
-        if seen % _COUNT_ROWS_AT_ONCE == 0:
+        if event is None or seen % _COUNT_ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)
     return start
 

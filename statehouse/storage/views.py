@@ -28,7 +28,22 @@ from statehouse.core.keys import (
     record_place,
     u64,
 )
-from statehouse.core.model import AgentRow, Event, EventOperation, Kind, Record
+from statehouse.core.model import (
+    AgentRow,
+    CursorRow,
+    DiffRow,
+    Event,
+    EventHeader,
+    EventOperation,
+    ExplainedCommit,
+    ForkRow,
+    KeyBlame,
+    Kind,
+    LabelRow,
+    Record,
+    VerifyRow,
+    VersionRow,
+)
 from statehouse.storage.faults import StoreFailed
 
 if TYPE_CHECKING:
@@ -41,7 +56,82 @@ _TOMBSTONE = Kind.TOMBSTONE.value
 _HEADER = codec.RECORD_HEADER_BYTES
 
 
-class StateView:
+class _ToCome:
+    """Holds the places of what other commits of this branch bring."""
+
+    @property
+    def first_committed_at_us(self) -> int | None:
+        raise NotImplementedError
+
+    def label(self, namespace: str, agent_id: str, name: str) -> int | None:
+        raise NotImplementedError
+
+    def labels(self, namespace: str, agent_id: str) -> Iterator[LabelRow | None]:
+        raise NotImplementedError
+
+    def cursor(self, namespace: str, name: str) -> CursorRow | None:
+        raise NotImplementedError
+
+    def cursors(self, namespace: str) -> Iterator[CursorRow | None]:
+        raise NotImplementedError
+
+    def lineage(self, namespace: str, agent_id: str) -> tuple[ForkRow, ...]:
+        raise NotImplementedError
+
+    def forks(self, namespace: str, agent_id: str, limit: int) -> tuple[ForkRow, ...]:
+        raise NotImplementedError
+
+    def chain_hash_at(self, commit_ts: int) -> bytes:
+        raise NotImplementedError
+
+    def event(self, commit_ts: int) -> EventHeader | None:
+        raise NotImplementedError
+
+    def versions(
+        self,
+        namespace: str,
+        agent_id: str,
+        key: str,
+        start_ts: int = 1,
+        end_ts: int | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[VersionRow | None]:
+        raise NotImplementedError
+
+    def blame(
+        self,
+        namespace: str,
+        agent_id: str,
+        prefix: str = "",
+        at: int | None = None,
+        fields: bool = False,
+    ) -> Iterator[KeyBlame | None]:
+        raise NotImplementedError
+
+    def explain(
+        self,
+        namespace: str,
+        agent_id: str,
+        key: str,
+        at: int | None = None,
+        version: int = 0,
+        limit: int = 1000,
+    ) -> Iterator[ExplainedCommit | None]:
+        raise NotImplementedError
+
+    def diff(
+        self,
+        namespace: str,
+        agent_id: str,
+        a: int,
+        other_agent_id: str,
+        b: int,
+        prefix: str = "",
+    ) -> Iterator[DiffRow | None]:
+        raise NotImplementedError
+
+
+class StateView(_ToCome):
     """The state at `commit_ts`, unchanged while it is held; to be closed, by one thread used.
 
     `at` is a commit_ts: 0 is before everything, and what lies above the view's own is cut to it.
@@ -152,7 +242,12 @@ class StateView:
         start_ts: int = 1,
         end_ts: int | None = None,
         newest_first: bool = False,
-    ) -> Iterator[Event]:
+        *,
+        prefix: str = "",
+        run_id: str = "",
+        caused_by: int = 0,
+        with_proof: bool = False,
+    ) -> Iterator[Event | None]:
         """The events from start_ts to end_ts, both included, that touch the scope.
 
         The scope is everything, a namespace, or one agent of it (ValueError: an agent without its
@@ -172,7 +267,13 @@ class StateView:
             if event is not None:
                 yield event
 
-    def verify(self) -> None:
+    def verify(
+        self, after: int = 0, namespace: str | None = None, agent_id: str | None = None
+    ) -> Iterator[VerifyRow | None]:
+        self.check_chain()
+        yield VerifyRow(self.commit_ts, self.commit_ts, self.chain_head, finished=True)
+
+    def check_chain(self) -> None:
         """Checks every event against the chain of hashes, and every value against its event.
 
         Raises StoreFailed naming the first commit_ts that does not agree.

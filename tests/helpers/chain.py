@@ -15,7 +15,7 @@ def verify_chain(data: Path) -> int:
     store = StateStore(data / "state", now_us=lambda: 0)
     try:
         with store.view() as view:
-            view.verify()
+            view.check_chain()
             return view.commit_ts
     finally:
         store.close()

@@ -180,7 +180,7 @@ class Histories(RuleBasedStateMachine):
         with closing(self.store.view()) as view, closing(self.memory.view()) as memory:
             self._compare(view, self.model.commit_ts)
             self._compare(memory, self.model.commit_ts)
-            view.verify()
+            view.check_chain()
         for view, commit_ts in self.held:
             self._compare(view, commit_ts)
 

@@ -108,7 +108,7 @@ def test_reopening_goes_on_where_it_was(tmp_path):
         assert store.configuration() == b"members"
         assert Log(store, log.writer).commit(write("k")) == Committed(2, START_US, (2,))
         with store.view() as view:
-            view.verify()
+            view.check_chain()
 
 
 def test_receipts_survive_a_restart(tmp_path):
@@ -162,7 +162,7 @@ while True:
             assert store.position().index >= int(rest[-1] if rest else acknowledged)
             assert store.head.commit_ts == store.position().index
             with store.view() as view:
-                view.verify()
+                view.check_chain()
                 versions = {record.version for record in view.scan("default", "a")}
                 assert versions == {store.head.commit_ts}
 
@@ -240,7 +240,7 @@ class TestCheckpoint:
             assert other.position() == Position(1, 3)
             assert other.configuration() == b"members"
             with other.view() as view:
-                view.verify()
+                view.check_chain()
                 assert list(view.keys("default", "a")) == ["k"]
             assert Log(other).entry([command]) == first
 
@@ -315,7 +315,7 @@ class TestCheckpoint:
             store.install(tmp_path / "copy")
         assert [path.name for path in (tmp_path / "state").glob("db-*")] == ["db-11"]
         with store.view() as view:
-            view.verify()
+            view.check_chain()
 
 
 class TestCrashDuringInstall:

@@ -93,7 +93,7 @@ def test_a_view_does_not_see_what_is_committed_after_it(store, writer):
         assert [event.commit_ts for event in view.events()] == [1]
         assert [event.commit_ts for event in view.events("default", "b")] == []
         assert view.resolve_time(START_US + 9) == 1
-        view.verify()
+        view.check_chain()
 
 
 def test_the_past_is_read_by_commit_ts(store, writer):
@@ -207,7 +207,7 @@ def test_what_the_database_lost_is_never_told_as_missing(store, writer):
         with pytest.raises(StoreFailed, match="the event of commit_ts 1"):
             list(view.events("default", "a"))
         with pytest.raises(StoreFailed, match="chain"):
-            view.verify()
+            view.check_chain()
 
 
 def test_closing_twice_is_harmless(store):
