@@ -10,7 +10,9 @@
     ├── InvalidRequestError             the request is wrong and will be wrong again; a ValueError
     │   ├── InvalidValueError           a value that cannot be stored exactly; ``path`` tells where
     │   ├── TooLargeError               a limit is exceeded; ``limit_name``, ``maximum``, ``actual``
-    │   └── FuturePointError            ``at`` lies after everything that is committed
+    │   ├── FuturePointError            ``at`` lies after everything that is committed
+    │   ├── BeforeBeginningError        ``at`` lies before the first commit
+    │   └── AgentExistsError            a fork needs an agent that was never written to
     ├── UnavailableError                the cluster cannot answer now; it may later
     │   ├── ConnectionError             no node could be reached
     │   ├── NoLeaderError               nodes answer, but none of them leads
@@ -18,6 +20,8 @@
     │   ├── OverloadedError             the node refuses more work
     │   └── StorageFullError            writes are refused for lack of disk space; reads go on
     ├── NotFoundError                   the thing asked for does not exist
+    │   ├── LabelNotFoundError          the agent has no label of that name
+    │   └── AgentNotFoundError          the agent was not written to, or not by that point
     ├── MembershipError                 a change of the cluster's members was refused
     ├── PermissionDeniedError           the server does not let this client do that
     ├── ProtocolError                   client and server do not understand each other
@@ -134,6 +138,14 @@ class FuturePointError(InvalidRequestError):
     """The point in history lies after everything that is committed."""
 
 
+class BeforeBeginningError(InvalidRequestError):
+    """The moment lies before the first commit; the text says when history begins."""
+
+
+class AgentExistsError(InvalidRequestError):
+    """A fork needs the name of an agent that was never written to."""
+
+
 class UnavailableError(StatehouseError):
     """The cluster cannot answer now; the same call may succeed later."""
 
@@ -160,6 +172,14 @@ class StorageFullError(UnavailableError):
 
 class NotFoundError(StatehouseError):
     """The thing asked for does not exist. (A missing key is no error: exists is False.)"""
+
+
+class LabelNotFoundError(NotFoundError):
+    """The agent has no label of that name; the text names some it has."""
+
+
+class AgentNotFoundError(NotFoundError):
+    """The agent was never written to, or not by the point that was asked for."""
 
 
 class MembershipError(StatehouseError):

@@ -44,7 +44,6 @@ REASONS: Final[dict[int, Meaning]] = {
     common.REASON_OP_ID_EXPIRED: Meaning(errors.OutcomeUnknownError, False, _ATTEMPT),
     common.REASON_OUTCOME_UNKNOWN: Meaning(errors.OutcomeUnknownError, True, _NO),
     common.REASON_OVERLOADED: Meaning(errors.OverloadedError, True, _ATTEMPT),
-    common.REASON_FUTURE_POINT: Meaning(errors.FuturePointError, False, _ATTEMPT),
     common.REASON_STORAGE_FULL: Meaning(errors.StorageFullError, False, _ATTEMPT),
     # A node that stops, or was removed, may have proposed the transaction before.
     common.REASON_SHUTTING_DOWN: Meaning(errors.UnavailableError, True, _NO),
@@ -57,6 +56,12 @@ REASONS: Final[dict[int, Meaning]] = {
     common.REASON_DEADLINE_EXCEEDED: Meaning(errors.DeadlineExceededError, True, _NO),
     common.REASON_INTERNAL: Meaning(errors.ServerError, False, _NO),
     common.REASON_NOT_READY: Meaning(errors.UnavailableError, True, _ATTEMPT),
+    # Of a commit, these leave a receipt as a conflict does; of a read, nothing is in doubt.
+    common.REASON_FUTURE_POINT: Meaning(errors.FuturePointError, False, _OPERATION),
+    common.REASON_LABEL_NOT_FOUND: Meaning(errors.LabelNotFoundError, False, _OPERATION),
+    common.REASON_AGENT_NOT_FOUND: Meaning(errors.AgentNotFoundError, False, _OPERATION),
+    common.REASON_AGENT_EXISTS: Meaning(errors.AgentExistsError, False, _OPERATION),
+    common.REASON_BEFORE_BEGINNING: Meaning(errors.BeforeBeginningError, False, _ATTEMPT),
 }
 
 CODES: Final[dict[grpc.StatusCode, Meaning]] = {

@@ -44,6 +44,10 @@ CODES: Mapping[Reason, grpc.StatusCode] = {
     Reason.DEADLINE_EXCEEDED: _Code.DEADLINE_EXCEEDED,
     Reason.INTERNAL: _Code.INTERNAL,
     Reason.NOT_READY: _Code.UNAVAILABLE,
+    Reason.LABEL_NOT_FOUND: _Code.NOT_FOUND,
+    Reason.AGENT_NOT_FOUND: _Code.NOT_FOUND,
+    Reason.AGENT_EXISTS: _Code.ALREADY_EXISTS,
+    Reason.BEFORE_BEGINNING: _Code.OUT_OF_RANGE,
 }
 """Each reason's gRPC code; never UNKNOWN."""
 
