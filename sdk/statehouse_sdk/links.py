@@ -157,7 +157,7 @@ class Links(Generic[L]):
     def failure(self, link: L, error: grpc.RpcError, *, sure: bool) -> Exception:
         """What gRPC's error means for a call on this link."""
         if self._closed:
-            return self._client_closed()
+            return self.client_closed()
         failure = faults.failure_of(error, link.address)
         if not failure.broken:
             return failure
@@ -180,13 +180,13 @@ class Links(Generic[L]):
 
     def closed_while_used(self, error: Exception) -> Exception:
         """gRPC refuses calls on a closed channel with errors that are none of its RpcErrors."""
-        return self._client_closed() if self._closed else error
+        return self.client_closed() if self._closed else error
 
     def link(self, address: str) -> L:
         """The link to this node, opened when first needed."""
         with self._lock:
             if self._closed:
-                raise self._client_closed()
+                raise self.client_closed()
             link = self._links.get(address)
             if link is None:
                 link = self._links[address] = self._make(address)
@@ -222,12 +222,12 @@ class Links(Generic[L]):
             raise faults.refusal_of(reply.error, reply.code, link.address)
         return getattr(reply, kind)
 
-    def _client_closed(self) -> StatehouseError:
+    def client_closed(self) -> StatehouseError:
         return StatehouseError(f"this client is closed; make a new {self.client}()")
 
     def _ended(self, link: L) -> Exception:
         if self._closed:
-            return self._client_closed()
+            return self.client_closed()
         link.stands = False
         return faults.ended(link.address)
 

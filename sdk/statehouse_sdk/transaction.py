@@ -156,8 +156,7 @@ class Buffer:
         if self._state is _State.OPEN:
             self._end(_State.ABORTED)
 
-    @property
-    def is_open(self) -> bool:
+    def _may_go_on(self) -> bool:
         """Whether it was neither committed nor aborted; its outcome may be in doubt."""
         return self._state is not _State.COMMITTED and self._state is not _State.ABORTED
 
@@ -200,7 +199,7 @@ class Buffer:
 
     def _left_by_error(self) -> None:
         """A block was left by an exception: what was not sent is dropped."""
-        if self.is_open and not self._is_in_doubt():
+        if self._may_go_on() and not self._is_in_doubt():
             self._end(_State.ABORTED)
 
     def __repr__(self) -> str:
@@ -349,7 +348,7 @@ class Transaction(Buffer):
     ) -> None:
         if error is not None:
             self._left_by_error()
-        elif self.is_open:
+        elif self._may_go_on():
             self.commit()
 
 
