@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statehouse_sdk.async_client import AsyncStatehouse
+from statehouse_sdk.async_transaction import AsyncTransaction
 from statehouse_sdk.client import Statehouse
 from statehouse_sdk.cluster_models import AddProgress, Leader, Member, NodeStatus
 from statehouse_sdk.errors import (
@@ -34,6 +36,8 @@ from statehouse_sdk.transaction import Transaction
 
 __all__ = [
     "AddProgress",
+    "AsyncStatehouse",
+    "AsyncTransaction",
     "Conflict",
     "ConflictError",
     "ConnectionError",

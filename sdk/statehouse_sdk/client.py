@@ -1,40 +1,34 @@
-"""Owns the public client: each method checks its arguments, asks the session, converts the answer.
+"""Owns the public client for threads: each method makes a request and has its plan carried out.
 
-How a call finds its node and what is retried is not here (session.py, endpoints.py, retry.py).
+What may be asked is checked in requests.py; how a call finds its node and what is retried is not
+here either (session.py, endpoints.py, retry.py). async_client.py has the same methods for asyncio.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from statehouse_proto.v2 import state_pb2 as state
-
-from statehouse_sdk import cluster, config, convert, formatting, reads, replay
-from statehouse_sdk.errors import (
-    ConflictError,
-    InvalidRequestError,
-    TooLargeError,
-)
-from statehouse_sdk.limits import GET_MANY_KEYS_MAX
+from statehouse_sdk import cluster, config, convert, formatting, reads, replay, requests
+from statehouse_sdk.blocking import BlockingSession
+from statehouse_sdk.errors import ConflictError
 from statehouse_sdk.models import At, ReplayEvent, Snapshot, StateResult
-from statehouse_sdk.session import Session
+from statehouse_sdk.reruns import TRANSACT_ATTEMPTS, Reruns
 from statehouse_sdk.transaction import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from statehouse_proto.v2 import state_pb2 as state
+
     from statehouse_sdk.cluster_models import AddProgress, Leader, Member, NodeStatus
+    from statehouse_sdk.plans import Plan
+    from statehouse_sdk.session import Session
 
+Request = TypeVar("Request")
 Result = TypeVar("Result")
-
-_NO_METADATA: Final = ("", "", "", "", (), None)
-
-TRANSACT_ATTEMPTS: Final = 16
-CONFLICT_PAUSE_FIRST_S: Final = 0.005
-CONFLICT_PAUSE_MAX_S: Final = 0.5
 
 
 class Statehouse:
@@ -53,7 +47,7 @@ class Statehouse:
         timeout: float | None = None,
     ) -> None:
         self._config = config.resolve(url, namespace, timeout, os.environ)
-        self._session = Session(self._config)
+        self._session = BlockingSession(self._config)
 
     @property
     def namespace(self) -> str:
@@ -69,7 +63,8 @@ class Statehouse:
 
     def health(self) -> str:
         """ "ok" if a node serves and knows a leader; else ConnectionError, within seconds."""
-        return cluster.health(self._session_here())
+        session = self._session_here()
+        return session.run(cluster.health(session))
 
     def version(self) -> tuple[str, str]:
         """Version and git sha of the node that answers."""
@@ -78,19 +73,20 @@ class Statehouse:
 
     def cluster_status(self, address: str | None = None) -> NodeStatus:
         """What the node at this address, or any node, knows of itself and of its cluster."""
-        return cluster.status(self._session_here(), address)
+        return self._run(cluster.status, address)
 
     def add_member(self, peer_address: str) -> Iterator[AddProgress]:
         """Adds the node that listens for peers there; yields progress until it votes."""
-        return cluster.add_member(self._session_here(), peer_address)
+        session = self._session_here()
+        return session.iterate(cluster.add_member(session, peer_address))
 
     def remove_member(self, name: str) -> list[Member]:
         """Removes a member; returns those that remain."""
-        return cluster.remove_member(self._session_here(), name)
+        return self._run(cluster.remove_member, name)
 
     def transfer_leadership(self, name: str | None = None) -> Leader:
         """Gives the lead to a member, or to the one that is furthest; returns the new leader."""
-        return cluster.transfer_leadership(self._session_here(), name)
+        return self._run(cluster.transfer_leadership, name)
 
     # -- transactions ---------------------------------------------------------------------------
 
@@ -111,13 +107,8 @@ class Statehouse:
         The other arguments are kept with the event: who, why, in which run, by which tool call,
         led to by which earlier commit_ts, and free-form strings.
         """
-        timeout_s = None
-        if timeout_ms is not None:
-            timeout_s = convert.checked_number(timeout_ms, "timeout_ms") / 1000
-        metadata = None
-        if (actor, reason, run_id, tool_call_id, caused_by, extra) != _NO_METADATA:
-            metadata = convert.make_metadata(actor, reason, run_id, tool_call_id, caused_by, extra)
-        return Transaction(self, self._namespace(namespace), timeout_s, metadata)
+        metadata = requests.metadata(actor, reason, run_id, tool_call_id, caused_by, extra)
+        return Transaction(self, self._namespace(namespace), timeout_ms, metadata)
 
     def transact(
         self,
@@ -134,22 +125,18 @@ class Statehouse:
         other effect. Gives up after so many attempts or seconds with the last ConflictError; every
         other error is raised at once.
         """
-        if attempts < 1:
-            raise InvalidRequestError(f"attempts is {attempts}; at least one is needed")
-        deadline_s = time.monotonic() + (self.timeout if timeout is None else timeout)
-        pause_s = CONFLICT_PAUSE_FIRST_S
+        timeout_s = self.timeout if timeout is None else timeout
+        reruns = Reruns(attempts, time.monotonic() + timeout_s)
         while True:
-            attempts -= 1
             try:
                 with self.begin_transaction(namespace=namespace, **metadata) as tx:
                     result = fn(tx)
                 return result
             except ConflictError:
-                wait_s = pause_s * self._session_here().jitter()
-                if attempts == 0 or time.monotonic() + wait_s >= deadline_s:
+                pause_s = reruns.pause_s(time.monotonic(), self._session_here().jitter())
+                if pause_s is None:
                     raise
-            time.sleep(wait_s)
-            pause_s = min(2 * pause_s, CONFLICT_PAUSE_MAX_S)
+            time.sleep(pause_s)
 
     # -- reads ----------------------------------------------------------------------------------
 
@@ -168,20 +155,8 @@ class Statehouse:
         stale: from any node, as far as that node has come. A missing key is no error: exists False.
         Raises FuturePointError if `at` is not reached yet.
         """
-        if version is not None:
-            if at is not None:
-                raise InvalidRequestError("give at or version, not both")
-            if convert.checked_number(version, "version") == 0:
-                return convert.MISSING
-        request = state.GetRequest(
-            namespace=self._namespace(namespace),
-            agent_id=convert.checked_name(agent_id, "agent_id"),
-            key=convert.checked_name(key, "key"),
-            at=convert.point(at),
-            version=version or 0,
-            consistency=convert.consistency(stale),
-        )
-        return reads.get(self._session_here(), request)
+        request = requests.get(self._namespace(namespace), agent_id, key, at, version, stale)
+        return convert.MISSING if request is None else self._run(reads.get, request)
 
     def get_state_at_version(
         self, agent_id: str, key: str, version: int, namespace: str | None = None
@@ -205,26 +180,9 @@ class Statehouse:
         stale: bool = False,
     ) -> dict[str, StateResult]:
         """Several keys of an agent at one commit_ts, in the order asked; missing ones included."""
-        if isinstance(keys, str):
-            raise InvalidRequestError(f"keys is the string {keys!r:.60}; give a list of keys")
-        wanted = list(dict.fromkeys(convert.checked_name(key, "key") for key in keys))
-        if len(wanted) > GET_MANY_KEYS_MAX:
-            raise TooLargeError(
-                f"{len(wanted)} keys asked for, and get_many_keys_max is {GET_MANY_KEYS_MAX}",
-                "get_many_keys_max",
-                GET_MANY_KEYS_MAX,
-                len(wanted),
-            )
-        if not wanted:
-            return {}
-        request = state.GetManyRequest(
-            namespace=self._namespace(namespace),
-            agent_id=convert.checked_name(agent_id, "agent_id"),
-            keys=wanted,
-            at=convert.point(at),
-            consistency=convert.consistency(stale),
-        )
-        return dict(zip(wanted, reads.get_many(self._session_here(), request), strict=True))
+        request = requests.get_many(self._namespace(namespace), agent_id, keys, at, stale)
+        results = self._run(reads.get_many, request) if request.keys else []
+        return dict(zip(request.keys, results, strict=True))
 
     def list_keys(
         self,
@@ -236,14 +194,8 @@ class Statehouse:
         stale: bool = False,
     ) -> list[str]:
         """The live keys of an agent at one commit_ts, in bytewise order."""
-        request = state.ListKeysRequest(
-            namespace=self._namespace(namespace),
-            agent_id=convert.checked_name(agent_id, "agent_id"),
-            prefix=convert.checked_name(prefix, "prefix", empty=True),
-            at=convert.point(at),
-            consistency=convert.consistency(stale),
-        )
-        return reads.list_keys(self._session_here(), request)
+        request = requests.list_keys(self._namespace(namespace), agent_id, prefix, at, stale)
+        return self._run(reads.list_keys, request)
 
     def scan_prefix(
         self,
@@ -255,7 +207,8 @@ class Statehouse:
         stale: bool = False,
     ) -> list[StateResult]:
         """The live keys with that prefix ("": all) and their values at one commit_ts, in order."""
-        return self._scan(agent_id, prefix, namespace, at, stale)[0]
+        request = requests.scan(self._namespace(namespace), agent_id, prefix, at, stale)
+        return self._run(reads.scan, request)[0]
 
     def snapshot(
         self,
@@ -266,21 +219,19 @@ class Statehouse:
         stale: bool = False,
     ) -> Snapshot:
         """Everything an agent held at one commit_ts: now, or `at`."""
-        results, commit_ts = self._scan(agent_id, "", namespace, at, stale)
+        request = requests.scan(self._namespace(namespace), agent_id, "", at, stale)
+        results, commit_ts = self._run(reads.scan, request)
         records = {result.key: result for result in results}
-        return Snapshot(self._namespace(namespace), agent_id, commit_ts, records)
+        return Snapshot(request.namespace, agent_id, commit_ts, records)
 
     def list_agents(self, namespace: str | None = None, *, stale: bool = False) -> list[str]:
         """Every agent that was ever written to in the namespace, in bytewise order."""
-        request = state.ListAgentsRequest(
-            namespace=self._namespace(namespace), consistency=convert.consistency(stale)
-        )
-        return reads.list_agents(self._session_here(), request)
+        request = requests.list_agents(self._namespace(namespace), stale)
+        return self._run(reads.list_agents, request)
 
     def list_namespaces(self, *, stale: bool = False) -> list[str]:
         """Every namespace that was ever written to, in bytewise order."""
-        request = state.ListNamespacesRequest(consistency=convert.consistency(stale))
-        return reads.list_namespaces(self._session_here(), request)
+        return self._run(reads.list_namespaces, requests.list_namespaces(stale))
 
     # -- history --------------------------------------------------------------------------------
 
@@ -303,22 +254,17 @@ class Statehouse:
         they are committed (not together with end_ts or limit). The first request is sent when the
         first event is asked for; a lost connection is resumed without gap or repeat.
         """
-        if follow and (end_ts is not None or limit):
-            raise InvalidRequestError("follow has no end: leave out end_ts and limit")
-        if limit and last:
-            raise InvalidRequestError("limit and last exclude each other: leave out one")
-        scope = self._namespace(namespace)
-        request = state.ReplayRequest(
-            namespace=scope,
-            agent_id=convert.checked_name(agent_id, "agent_id", empty=True),
-            start=convert.point(start_ts or None, "start_ts"),
-            end=convert.point(end_ts, "end_ts"),
-            limit=convert.checked_number(limit or 0, "limit"),
-            last=convert.checked_number(last or 0, "last"),
+        request = requests.replay(
+            self._namespace(namespace),
+            agent_id,
+            start_ts,
+            end_ts,
+            limit=limit,
+            last=last,
             follow=follow,
-            consistency=convert.consistency(stale),
+            stale=stale,
         )
-        return self._events(request, scope, agent_id, stale)
+        return self._events(request)
 
     replay_events = replay
 
@@ -361,32 +307,19 @@ class Statehouse:
     def __repr__(self) -> str:
         return f"<Statehouse {','.join(self._config.endpoints)} namespace={self.namespace!r}>"
 
-    def _scan(
-        self, agent_id: str, prefix: str, namespace: str | None, at: At | None, stale: bool
-    ) -> tuple[list[StateResult], int]:
-        request = state.ScanRequest(
-            namespace=self._namespace(namespace),
-            agent_id=convert.checked_name(agent_id, "agent_id"),
-            prefix=convert.checked_name(prefix, "prefix", empty=True),
-            at=convert.point(at),
-            consistency=convert.consistency(stale),
-        )
-        return reads.scan(self._session_here(), request)
+    def _events(self, request: state.ReplayRequest) -> Iterator[ReplayEvent]:
+        session = self._session_here()
+        yield from session.iterate(replay.events(session, request))
 
-    def _events(
-        self, request: state.ReplayRequest, namespace: str, agent_id: str, stale: bool
-    ) -> Iterator[ReplayEvent]:
-        for event in replay.events(self._session_here(), request, stale=stale):
-            yield convert.event_of(event, namespace, agent_id)
+    def _run(self, ask: Callable[[Session, Request], Plan[Result]], request: Request) -> Result:
+        session = self._session_here()
+        return session.run(ask(session, request))
 
     def _namespace(self, namespace: str | None) -> str:
         return convert.checked_name(namespace or self.namespace, "namespace")
 
-    def _session_here(self) -> Session:
+    def _session_here(self) -> BlockingSession:
         """The session of this process: a forked child must not share its parent's channels."""
         if self._session.pid != os.getpid():
-            self._session = Session(self._config)
+            self._session = BlockingSession(self._config)
         return self._session
-
-    def _deadline_s(self) -> float:
-        return time.monotonic() + self.timeout

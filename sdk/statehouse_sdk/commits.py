@@ -2,7 +2,8 @@
 
 The op id is taken before the first attempt and kept for every later one, also for those of a second
 `commit()` after an OutcomeUnknownError. Only when the cluster says that it has forgotten this
-client, and no attempt of this commit is in doubt, does a new identity take its place.
+client, and no attempt of this commit is in doubt, does a new identity take its place. It waits for
+nothing itself: sending is a plan.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from statehouse_sdk.faults import CallFailed
 
 if TYPE_CHECKING:
     from statehouse_sdk.op_ids import Op
+    from statehouse_sdk.plans import Plan
     from statehouse_sdk.retry import Attempts
     from statehouse_sdk.session import Session
 
@@ -38,11 +40,11 @@ class PendingCommit:
         self.uncertain = False
         """Whether an attempt that was made may have committed it."""
 
-    def send(self, deadline_s: float) -> state.CommitResponse:
+    def send(self, deadline_s: float) -> Plan[state.CommitResponse]:
         """The committed answer; raises a TransactionError: see retry.py for which."""
         attempts = self._session.attempts("Commit", deadline_s, uncertain=self.uncertain)
         try:
-            response = self._send(attempts)
+            response = yield from self._send(attempts)
         except StatehouseError:
             self.uncertain = attempts.uncertain
             raise
@@ -58,14 +60,14 @@ class PendingCommit:
 
     __del__ = finish
 
-    def _send(self, attempts: Attempts) -> state.CommitResponse:
+    def _send(self, attempts: Attempts) -> Plan[state.CommitResponse]:
         renewals = 0
         while True:
-            self._prepare()
-            # Should the attempt be interrupted (Ctrl-C), its effect is unknown.
+            yield from self._prepare()
+            # Should the attempt be interrupted (Ctrl-C, a cancelled task), its effect is unknown.
             before, self.uncertain = self.uncertain, True
             try:
-                response: state.CommitResponse = self._session.unary_attempt(
+                response: state.CommitResponse = yield from self._session.unary_attempt(
                     "Commit", self._request, attempts
                 )
                 return response
@@ -77,22 +79,22 @@ class PendingCommit:
                     self.uncertain = before
                     self._renew()
                     continue
-                self._session.pause_or_raise(attempts, failure)
+                yield from self._session.pause_or_raise(attempts, failure)
                 self.uncertain = attempts.uncertain
 
-    def _prepare(self) -> None:
-        op = self._op or self._open()
+    def _prepare(self) -> Plan[None]:
+        op = self._op or (yield from self._open())
         wire = self._request.op_id
         wire.client_id = op.identity.client_id
         wire.sequence = op.sequence
         wire.born_at = op.identity.born_at
         wire.acknowledged_through = self._session.op_ids.acknowledged_through(op)
 
-    def _open(self) -> Op:
+    def _open(self) -> Plan[Op]:
         op_ids = self._session.op_ids
         op = op_ids.open()
         while op is None:
-            op_ids.begin(_learn_birth(self._session))
+            op_ids.begin((yield from _learn_birth(self._session)))
             op = op_ids.open()
         self._op = op
         return op
@@ -103,10 +105,10 @@ class PendingCommit:
         self.finish()
 
 
-def _learn_birth(session: Session) -> int:
+def _learn_birth(session: Session) -> Plan[int]:
     """A commit_ts the cluster has reached; on the way, the client learns all its nodes."""
     try:
-        status: cluster.StatusResponse = session.unary(
+        status: cluster.StatusResponse = yield from session.unary(
             "Status", cluster.StatusRequest(), stale=True
         )
     except StatehouseError as error:

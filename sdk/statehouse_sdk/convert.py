@@ -6,7 +6,7 @@ Everything that is checked before it is sent is checked here: names, points, con
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from statehouse_proto.v2 import cluster_pb2 as cluster
 from statehouse_proto.v2 import common_pb2 as common
@@ -25,9 +25,6 @@ from statehouse_sdk.models import (
     datetime_of_us,
     us_of_datetime,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 MISSING = StateResult(None, 0, 0, False)
 """A key never written."""
@@ -141,19 +138,6 @@ def metadata_of(message: state.Metadata) -> Metadata:
         caused_by=tuple(message.caused_by),
         extra=dict(message.extra),
     )
-
-
-def make_metadata(
-    actor: str,
-    reason: str,
-    run_id: str,
-    tool_call_id: str,
-    caused_by: int | Sequence[int],
-    extra: Mapping[str, str] | None,
-) -> Metadata:
-    """Metadata from a user's arguments; one cause may stand alone."""
-    causes = (caused_by,) if isinstance(caused_by, int) else tuple(caused_by)
-    return Metadata(actor, reason, run_id, tool_call_id, causes, dict(extra or {}))
 
 
 def event_of(event: state.Event, namespace: str, agent_id: str) -> ReplayEvent:

@@ -19,25 +19,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from statehouse_proto.services import STATE_SERVICE, methods
 from statehouse_proto.v2 import state_pb2 as state
 
+from statehouse_sdk.exchange_calls import FULL_BYTES, IDLE_S, METHOD, Closed, Lost, encode
 from statehouse_sdk.limits import EXCHANGE_CALLS_MAX, MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-METHOD: Final = methods(STATE_SERVICE)["Exchange"]
-
-KINDS: Final = {"Commit": "commit", "Get": "get", "GetMany": "get_many"}
-"""The methods whose calls may travel here, and the field of the wire each is put in."""
-
-FULL_BYTES: Final = 512 * 1024
-"""Bytes after which a message takes no more calls; a larger call has one of its own."""
-
-IDLE_S: Final = 15.0
-"""A stream nobody used for so long is closed, and its threads end."""
-
 
 _open: Final[weakref.WeakSet[Exchange]] = weakref.WeakSet()
 
@@ -45,21 +33,6 @@ _forking: Final = threading.Lock()
 """Held while a process forks, and while a stream is begun."""
 
 FORK_WAIT_S: Final = 1.0
-
-
-class Closed(Exception):
-    """The stream is over; the call was not sent. Begin a new one."""
-
-
-class Lost(Exception):
-    """The stream ended before the reply; `error` is gRPC's, None when the node just ended it."""
-
-    def __init__(self, error: grpc.RpcError | None) -> None:
-        super().__init__(str(error))
-        self.error = error
-        code = error.code() if isinstance(error, grpc.Call) else None
-        self.unknown_method = code is grpc.StatusCode.UNIMPLEMENTED
-        """The node knows no Exchange, so nothing was done."""
 
 
 class _Caller:
@@ -96,10 +69,7 @@ class Exchange:
         Raises Closed, Lost, or TimeoutError: then the reply, should it come, goes to nobody.
         """
         call_id = next(self._ids)
-        message = state.ExchangeRequest()
-        getattr(message.calls.add(id=call_id), kind).CopyFrom(request)
-        # Messages of repeated fields may be joined as bytes: the result is the message of all.
-        encoded = message.SerializeToString()
+        encoded = encode(call_id, kind, request)
         if len(encoded) > MESSAGE_BYTES_MAX:
             return None
         caller = _Caller()

@@ -87,6 +87,9 @@ CODES: Final[dict[grpc.StatusCode, Meaning]] = {
 
 _CODES_BY_NUMBER: Final = {code.value[0]: code for code in CODES}
 
+_TOLD = grpc.Call | grpc.aio.AioRpcError
+"""What gRPC's errors are that tell how the call ended."""
+
 _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
@@ -129,14 +132,14 @@ def refusal_of(details: common.ErrorDetails, code_number: int, address: str) -> 
 
 def failure_of(error: grpc.RpcError, address: str) -> CallFailed:
     """What a failed call on this address means."""
-    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+    code = error.code() if isinstance(error, _TOLD) else grpc.StatusCode.UNKNOWN
     details = _details_of(error)
     if details is not None and details.reason in REASONS:
         return CallFailed(fault_of_details(details, address))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return stalled(address)
     return _failure_of_code(
-        code, str(error.details() if isinstance(error, grpc.Call) else error), address
+        code, str(error.details() if isinstance(error, _TOLD) else error), address
     )
 
 
@@ -197,7 +200,7 @@ def _conflict(conflict: common.Conflict) -> errors.Conflict:
 
 
 def _details_of(error: Any) -> common.ErrorDetails | None:
-    trailing = error.trailing_metadata() if isinstance(error, grpc.Call) else None
+    trailing: Any = error.trailing_metadata() if isinstance(error, _TOLD) else None
     for key, value in trailing or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             try:

@@ -1,4 +1,4 @@
-"""Owns the reads of one moment: a request in, results out; history is replay.py's.
+"""Owns the reads of one moment: plans from a request to its results; history is replay.py's.
 
 A stream is collected whole from one attempt, so that everything in it speaks for one commit_ts.
 """
@@ -15,42 +15,44 @@ from statehouse_sdk.errors import TooLargeError
 
 if TYPE_CHECKING:
     from statehouse_sdk.models import StateResult
+    from statehouse_sdk.plans import Plan
     from statehouse_sdk.session import Session
 
 
-def get(session: Session, request: state.GetRequest) -> StateResult:
+def get(session: Session, request: state.GetRequest) -> Plan[StateResult]:
     """One key."""
-    response: state.GetResponse = session.unary("Get", request, stale=_is_stale(request))
+    response: state.GetResponse = yield from session.unary("Get", request, stale=_is_stale(request))
     return convert.result_of(response.record, response.served_at, request.key)
 
 
-def get_many(session: Session, request: state.GetManyRequest) -> list[StateResult]:
+def get_many(session: Session, request: state.GetManyRequest) -> Plan[list[StateResult]]:
     """Several keys at one commit_ts, one result for each, in order.
 
     Records that exceed one message are asked for in halves, the second at the first's commit_ts.
     """
     try:
-        response: state.GetManyResponse = session.unary(
+        response: state.GetManyResponse = yield from session.unary(
             "GetMany", request, stale=_is_stale(request)
         )
     except TooLargeError as error:
         if error.limit_name != "message_bytes_max" or len(request.keys) == 1:
             raise
-        return _get_halves(session, request)
+        return (yield from _get_halves(session, request))
     return [
         convert.result_of(record, response.served_at, key)
         for key, record in zip(request.keys, response.records, strict=True)
     ]
 
 
-def list_keys(session: Session, request: state.ListKeysRequest) -> list[str]:
+def list_keys(session: Session, request: state.ListKeysRequest) -> Plan[list[str]]:
     """The live keys of one agent."""
-    return [key for response in _collect(session, "ListKeys", request) for key in response.keys]
+    responses: list[state.ListKeysResponse] = yield from _collect(session, "ListKeys", request)
+    return [key for response in responses for key in response.keys]
 
 
-def scan(session: Session, request: state.ScanRequest) -> tuple[list[StateResult], int]:
+def scan(session: Session, request: state.ScanRequest) -> Plan[tuple[list[StateResult], int]]:
     """The live records of one agent, and the commit_ts they speak for."""
-    responses: list[state.ScanResponse] = _collect(session, "Scan", request)
+    responses: list[state.ScanResponse] = yield from _collect(session, "Scan", request)
     results = [
         convert.result_of(record, response.served_at)
         for response in responses
@@ -59,19 +61,21 @@ def scan(session: Session, request: state.ScanRequest) -> tuple[list[StateResult
     return results, responses[0].served_at if responses else 0
 
 
-def list_agents(session: Session, request: state.ListAgentsRequest) -> list[str]:
+def list_agents(session: Session, request: state.ListAgentsRequest) -> Plan[list[str]]:
     """The agents of a namespace."""
-    responses: list[state.ListAgentsResponse] = _collect(session, "ListAgents", request)
+    responses: list[state.ListAgentsResponse] = yield from _collect(session, "ListAgents", request)
     return [agent.agent_id for response in responses for agent in response.agents]
 
 
-def list_namespaces(session: Session, request: state.ListNamespacesRequest) -> list[str]:
+def list_namespaces(session: Session, request: state.ListNamespacesRequest) -> Plan[list[str]]:
     """All namespaces."""
-    responses: list[state.ListNamespacesResponse] = _collect(session, "ListNamespaces", request)
+    responses: list[state.ListNamespacesResponse] = yield from _collect(
+        session, "ListNamespaces", request
+    )
     return [name for response in responses for name in response.namespaces]
 
 
-def _get_halves(session: Session, request: state.GetManyRequest) -> list[StateResult]:
+def _get_halves(session: Session, request: state.GetManyRequest) -> Plan[list[StateResult]]:
     middle = len(request.keys) // 2
     halves = []
     for keys in (request.keys[:middle], request.keys[middle:]):
@@ -80,14 +84,14 @@ def _get_halves(session: Session, request: state.GetManyRequest) -> list[StateRe
         del half.keys[:]
         half.keys.extend(keys)
         halves.append(half)
-    first = get_many(session, halves[0])
+    first = yield from get_many(session, halves[0])
     halves[1].at.commit_ts = first[0].served_at
     # Another node may not have come as far as the one that served the first half.
     halves[1].consistency = common.CONSISTENCY_LINEARIZABLE
-    return first + get_many(session, halves[1])
+    return first + (yield from get_many(session, halves[1]))
 
 
-def _collect(session: Session, name: str, request: Any) -> list[Any]:
+def _collect(session: Session, name: str, request: Any) -> Plan[list[Any]]:
     return session.collect(name, request, stale=_is_stale(request))
 
 

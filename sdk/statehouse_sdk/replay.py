@@ -7,15 +7,19 @@ resumes from is only what it has seen in events, or what a message without event
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from statehouse_proto.v2 import common_pb2 as common
 from statehouse_proto.v2 import state_pb2 as state
 
+from statehouse_sdk import convert
 from statehouse_sdk.faults import CallFailed
+from statehouse_sdk.plans import Next, Open, Tell
 from statehouse_sdk.session import STREAM_QUIET_S, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from statehouse_sdk.plans import Telling
 
 FOLLOW_QUIET_S: Final = 15.0
 """A followed stream that is quiet for so long is opened anew: its node may have lost the lead."""
@@ -42,56 +46,58 @@ class _Progress:
                 return None
         return rest
 
-    def events_of(self, response: state.ReplayResponse) -> Iterator[state.Event]:
-        for event in response.events:
-            if event.commit_ts <= self.through:
-                continue
-            self.through = event.commit_ts
-            self.handed_out += 1
-            yield event
-        if not response.events and self._tells_emptiness():
+    def news_of(self, response: state.ReplayResponse) -> list[state.Event]:
+        """The events of a message that were not seen before; from now on they count as seen."""
+        news = [event for event in response.events if event.commit_ts > self.through]
+        if news:
+            self.through = news[-1].commit_ts
+            self.handed_out += len(news)
+        elif not response.events and self._tells_emptiness():
             self.through = max(self.through, response.served_at)
+        return news
 
     def _tells_emptiness(self) -> bool:
         # Before the first event of "the last N", emptiness up to here says nothing of those N.
         return self.request.follow and (self.through > 0 or self.request.last == 0)
 
 
-def events(session: Session, request: state.ReplayRequest, *, stale: bool) -> Iterator[state.Event]:
-    """The events of a replay in commit order. Raises when nothing answers for the client's timeout.
+def events(session: Session, request: state.ReplayRequest) -> Telling:
+    """Tells each event of a replay, a ReplayEvent, in commit order.
 
-    A replay that is resumed after a failure ends at what is committed by then.
+    Raises when nothing answers for the client's timeout. A replay that is resumed after a failure
+    ends at what is committed by then.
     """
+    stale = request.consistency == common.CONSISTENCY_STALE
+    told = partial(convert.event_of, namespace=request.namespace, agent_id=request.agent_id)
     progress = _Progress(request)
     attempts = session.attempts("Replay", session.deadline_s())
     while (rest := progress.rest()) is not None:
-        address = session.choose(attempts, leader=not stale)
+        address = yield from session.choose(attempts, leader=not stale)
         answered = False
         try:
-            for response in _open(session, address, rest):
-                if not answered:
-                    session.succeeded(address, as_leader=not stale)
-                    answered = True
-                session.keep_up(address)
-                yield from progress.events_of(response)
+            quiet_s = FOLLOW_QUIET_S if request.follow else STREAM_QUIET_S
+            stream = yield Open("Replay", address, rest, quiet_s)
+            try:
+                while (response := (yield Next(stream))) is not None:
+                    if not answered:
+                        session.succeeded(address, as_leader=not stale)
+                        answered = True
+                    yield from session.keep_up(address)
+                    # Turned into what users hold one by one, as they are asked for.
+                    yield Tell(map(told, progress.news_of(response)))
+            finally:
+                stream.close()
         except CallFailed as failure:
             session.failed(address, failure)
             if answered:
                 # It went well until now: the time to find the next node starts here.
                 attempts = session.attempts("Replay", session.deadline_s())
             if not _was_only_quiet(request, answered, failure):
-                session.pause_or_raise(attempts, failure)
+                yield from session.pause_or_raise(attempts, failure)
         else:
             if not request.follow:
                 return
             session.succeeded(address, as_leader=not stale)
-
-
-def _open(
-    session: Session, address: str, request: state.ReplayRequest
-) -> Iterator[state.ReplayResponse]:
-    quiet_s = FOLLOW_QUIET_S if request.follow else STREAM_QUIET_S
-    return session.open_stream("Replay", address, request, quiet_s)
 
 
 def _was_only_quiet(request: state.ReplayRequest, answered: bool, failure: CallFailed) -> bool:

@@ -1,7 +1,7 @@
-"""Owns the calls of one client in one process: drives endpoints.py and retry.py over transport.py.
+"""Owns what one client knows and decides of its calls: drives endpoints.py and retry.py.
 
-All decisions are theirs; this file only waits, sends, and tells them what happened. After a fork
-the child makes a session of its own.
+It waits for nothing: each call is a plan (plans.py) whose steps a driver takes, in a thread
+(blocking.py) or on an event loop (awaiting.py). After a fork the child makes a session of its own.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from statehouse_proto.v2 import cluster_pb2 as cluster
 from statehouse_sdk.endpoints import Endpoints
 from statehouse_sdk.faults import CallFailed
 from statehouse_sdk.op_ids import OpIds
+from statehouse_sdk.plans import Call, Next, Open, Pause
 from statehouse_sdk.retry import RULES, Attempts, GiveUp, Rule
-from statehouse_sdk.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from statehouse_sdk.config import ClientConfig
+    from statehouse_sdk.plans import Plan
 
 Answer = TypeVar("Answer")
 
@@ -45,23 +46,21 @@ MEMBERS_TIMEOUT_S: Final = 0.5
 
 
 class Session:
-    """Channels, knowledge of the cluster and op ids of one client; thread-safe."""
+    """Knowledge of the cluster and op ids of one client; thread-safe.
+
+    Each method that returns a plan is one call, or a part of one.
+    """
 
     def __init__(self, config: ClientConfig) -> None:
         self.pid = os.getpid()
         self.op_ids = OpIds()
         self.timeout_s = config.timeout_s
-        self._transport = Transport()
         self._endpoints = Endpoints(config.endpoints)
         self._lock = threading.Lock()
         self._members_learned_s = time.monotonic()
         self._members_in_doubt = False
         # Seeded by the system, so that the clients of a forked pool do not back off in step.
         self._random = random.Random()
-
-    def close(self) -> None:
-        """Closes the channels; calls under way fail."""
-        self._transport.close()
 
     def deadline_s(self) -> float:
         """The monotonic moment at which a call that starts now has to be over."""
@@ -82,78 +81,73 @@ class Session:
             uncertain=uncertain,
         )
 
-    def unary(self, name: str, request: Any, *, stale: bool = False) -> Any:
+    def unary(self, name: str, request: Any, *, stale: bool = False) -> Plan[Any]:
         """The answer to a unary call, after as many attempts as its rule and time allow."""
         attempts = self.attempts(name, self.deadline_s())
-        return self.drive(attempts, self._sender(name, request), leader=not stale)
 
-    def unary_attempt(self, name: str, request: Any, attempts: Attempts) -> Any:
+        def ask(address: str, timeout_s: float) -> Plan[Any]:
+            return (yield Call(name, address, request, timeout_s))
+
+        return (yield from self.drive(attempts, ask, leader=not stale))
+
+    def unary_attempt(self, name: str, request: Any, attempts: Attempts) -> Plan[Any]:
         """One attempt of a unary call at the leader, or who is thought to be; CallFailed."""
-        return self._attempt(attempts, self._sender(name, request), leader=True)
 
-    def collect(self, name: str, request: Any, *, stale: bool = False) -> list[Any]:
+        def ask(address: str, timeout_s: float) -> Plan[Any]:
+            return (yield Call(name, address, request, timeout_s))
+
+        return (yield from self._attempt(attempts, ask, leader=True))
+
+    def collect(self, name: str, request: Any, *, stale: bool = False) -> Plan[list[Any]]:
         """All messages of a finite stream of one attempt, so that they speak for one commit_ts."""
 
-        def send(address: str, timeout_s: float) -> list[Any]:
-            quiet_s = min(timeout_s, STREAM_QUIET_S)
-            return list(self.open_stream(name, address, request, quiet_s))
+        def ask(address: str, timeout_s: float) -> Plan[list[Any]]:
+            messages = []
+            stream = yield Open(name, address, request, min(timeout_s, STREAM_QUIET_S))
+            try:
+                while (message := (yield Next(stream))) is not None:
+                    messages.append(message)
+            finally:
+                stream.close()
+            return messages
 
-        return self.drive(self.attempts(name, self.deadline_s()), send, leader=not stale)
+        attempts = self.attempts(name, self.deadline_s())
+        return (yield from self.drive(attempts, ask, leader=not stale))
 
-    def send(self, name: str, address: str, request: Any, timeout_s: float) -> Any:
-        """One attempt of a unary call at this node; raises CallFailed."""
-        return self._transport.call(
-            address,
-            METHODS[name],
-            request,
-            timeout_s,
-            sure=_must_be_sure(name),
-            anew=_must_not_repeat(name),
-        )
-
-    def ask(self, name: str, address: str, request: Any, timeout_s: float) -> Any:
+    def ask(self, name: str, address: str, request: Any, timeout_s: float) -> Plan[Any]:
         """One attempt of a unary call at this very node; raises its error."""
         try:
-            return self.send(name, address, request, timeout_s)
+            return (yield Call(name, address, request, timeout_s))
         except CallFailed as failure:
             raise failure.fault.error from None
 
-    def open_stream(
-        self, name: str, address: str, request: Any, quiet_s: float | None
-    ) -> Iterator[Any]:
-        """One attempt of a streamed call at this node; CallFailed comes out while iterating."""
-        return self._transport.stream(
-            address,
-            METHODS[name],
-            request,
-            quiet_s,
-            sure=_must_be_sure(name),
-            anew=_must_not_repeat(name),
-        )
-
     def drive(
-        self, attempts: Attempts, send: Callable[[str, float], Answer], *, leader: bool = True
-    ) -> Answer:
-        """Repeats `send(address, timeout_s)` until it answers or `attempts` gives up."""
+        self,
+        attempts: Attempts,
+        ask: Callable[[str, float], Plan[Answer]],
+        *,
+        leader: bool = True,
+    ) -> Plan[Answer]:
+        """Repeats `ask(address, timeout_s)` until it answers or `attempts` gives up."""
         while True:
             try:
-                return self._attempt(attempts, send, leader=leader)
+                return (yield from self._attempt(attempts, ask, leader=leader))
             except CallFailed as failure:
-                self.pause_or_raise(attempts, failure)
+                yield from self.pause_or_raise(attempts, failure)
 
-    def pause_or_raise(self, attempts: Attempts, failure: CallFailed) -> None:
+    def pause_or_raise(self, attempts: Attempts, failure: CallFailed) -> Plan[None]:
         """Waits before the next attempt, or raises the final error."""
         action = attempts.failed(failure.fault, time.monotonic())
         if isinstance(action, GiveUp):
             raise action.error from None
-        time.sleep(action.delay_s)
+        yield Pause(action.delay_s)
 
-    def choose(self, attempts: Attempts, *, leader: bool) -> str:
+    def choose(self, attempts: Attempts, *, leader: bool) -> Plan[str]:
         """The address to ask now; waits if every node rests, within the time left."""
         with self._lock:
             choice = self._endpoints.choose(time.monotonic(), leader=leader)
         if choice.wait_s > 0:
-            time.sleep(min(choice.wait_s, attempts.remaining_s(time.monotonic())))
+            yield Pause(min(choice.wait_s, attempts.remaining_s(time.monotonic())))
         return choice.address
 
     def succeeded(self, address: str, *, as_leader: bool) -> None:
@@ -179,7 +173,7 @@ class Session:
         with self._lock:
             self._endpoints.learned(addresses)
 
-    def keep_up(self, address: str) -> None:
+    def keep_up(self, address: str) -> Plan[None]:
         """Learns the members anew from a node that has just answered, if it is time to."""
         now_s = time.monotonic()
         with self._lock:
@@ -189,7 +183,7 @@ class Session:
                 return
             self._members_learned_s, self._members_in_doubt = now_s, False
         try:
-            status: cluster.StatusResponse = self.send(
+            status: cluster.StatusResponse = yield Call(
                 "Status", address, cluster.StatusRequest(), MEMBERS_TIMEOUT_S
             )
         except CallFailed:
@@ -203,28 +197,25 @@ class Session:
         with self._lock:
             return self._endpoints.addresses
 
-    def _sender(self, name: str, request: Any) -> Callable[[str, float], Any]:
-        return lambda address, timeout_s: self.send(name, address, request, timeout_s)
-
     def _attempt(
-        self, attempts: Attempts, send: Callable[[str, float], Answer], *, leader: bool
-    ) -> Answer:
-        address = self.choose(attempts, leader=leader)
+        self, attempts: Attempts, ask: Callable[[str, float], Plan[Answer]], *, leader: bool
+    ) -> Plan[Answer]:
+        address = yield from self.choose(attempts, leader=leader)
         try:
-            answer = send(address, attempts.timeout_s(time.monotonic()))
+            answer = yield from ask(address, attempts.timeout_s(time.monotonic()))
         except CallFailed as failure:
             self.failed(address, failure)
             raise
         self.succeeded(address, as_leader=leader)
-        self.keep_up(address)
+        yield from self.keep_up(address)
         return answer
 
 
-def _must_be_sure(name: str) -> bool:
+def must_be_sure(name: str) -> bool:
     """Whether it matters that an attempt without a connection surely had no effect."""
     return RULES[name][0] is not Rule.READ
 
 
-def _must_not_repeat(name: str) -> bool:
+def must_not_repeat(name: str) -> bool:
     """Whether an attempt must not even leave for a node that died since it was last heard."""
     return RULES[name][0] is Rule.NEVER

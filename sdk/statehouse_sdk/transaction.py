@@ -3,6 +3,9 @@
 Nothing is sent before commit but reads. What was read is checked at commit, so a transaction is
 serializable: it commits as if it had run alone at its commit_ts, or raises ConflictError. One
 transaction belongs to one thread and one process at a time; a client may have many.
+
+`Buffer` holds and decides all of it; what waits, reads and the commit, is a plan of it, carried out
+by `Transaction` in a thread and by `AsyncTransaction` (async_transaction.py) on an event loop.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from statehouse_proto.v2 import common_pb2 as common
 from statehouse_proto.v2 import state_pb2 as state
 
-from statehouse_sdk import convert
+from statehouse_sdk import convert, reads
 from statehouse_sdk.commits import PendingCommit
 from statehouse_sdk.errors import (
     InvalidRequestError,
@@ -33,12 +36,14 @@ from statehouse_sdk.limits import (
     TRANSACTION_OPERATIONS_MAX,
     TRANSACTION_PRECONDITIONS_MAX,
 )
-from statehouse_sdk.models import Metadata, StateResult
+from statehouse_sdk.models import StateResult
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from statehouse_sdk.client import Statehouse
+    from statehouse_sdk.plans import Plan
+    from statehouse_sdk.session import Session
 
 Place = tuple[str, str, str]
 
@@ -50,16 +55,11 @@ class _State(Enum):
     EXPIRED = "expired"
 
 
-class Transaction:
-    """Writes, deletes, reads and preconditions that commit together or not at all.
-
-    Made by `Statehouse.begin_transaction`. As a context manager it commits at a clean end and
-    aborts, without hiding it, on an exception. Afterwards `commit_ts` and `versions` tell what was
-    committed.
-    """
+class Buffer:
+    """What one transaction holds, and what may be done with it."""
 
     def __init__(
-        self, client: Statehouse, namespace: str, timeout_s: float | None, metadata: Metadata | None
+        self, namespace: str, timeout_ms: int | None, metadata: state.Metadata | None
     ) -> None:
         self.txn_id = _random_uuid()
         """Shown in replays."""
@@ -70,13 +70,15 @@ class Transaction:
         self.versions: list[int] = []
         """The version each operation made, in order; empty until the commit."""
         self.namespace = namespace
-        self._client = client
         self._pid = os.getpid()
-        self._expires_s = None if timeout_s is None else time.monotonic() + timeout_s
+        self._expires_s = None
+        if timeout_ms is not None:
+            timeout_s = convert.checked_number(timeout_ms, "timeout_ms") / 1000
+            self._expires_s = time.monotonic() + timeout_s
         self._state = _State.OPEN
         self._request = state.CommitRequest(txn_id=self.txn_id)
         if metadata is not None:
-            self._request.metadata.CopyFrom(convert.metadata_message(metadata))
+            self._request.metadata.CopyFrom(metadata)
         self._written: dict[Place, common.Value | None] = {}
         self._read: dict[Place, StateResult] = {}
         self._pending: PendingCommit | None = None
@@ -116,25 +118,6 @@ class Transaction:
         place = self._place(agent_id, key, namespace)
         self._buffer(place, None, if_version, if_absent, if_unchanged_since)
 
-    def get(self, agent_id: str, key: str, *, namespace: str | None = None) -> StateResult:
-        """Reads a key: this transaction's own write, else what is committed.
-
-        What is read from the cluster is checked at commit, and a second read of the key returns the
-        first answer. An own write has version 0 and commit_ts 0, for it has none yet.
-        """
-        self._check_usable()
-        place = self._place(agent_id, key, namespace)
-        if place in self._written:
-            written = self._written[place]
-            if written is None:
-                return StateResult(None, 0, 0, False, key)
-            return StateResult(convert.value_of(written), 0, 0, True, key)
-        if place not in self._read:
-            result = self._client.get_state(place[1], key, place[0])
-            self._add_precondition(place, version=result.version)
-            self._read[place] = result
-        return self._read[place]
-
     def require(
         self,
         agent_id: str,
@@ -155,32 +138,6 @@ class Transaction:
         if not self._demand(place, version, absent, unchanged_since):
             raise InvalidRequestError("require() needs version, absent or unchanged_since")
 
-    def commit(self) -> int:
-        """Commits, and returns the commit_ts.
-
-        Raises ConflictError (nothing was written; begin anew), TransactionAbortedError (nothing was
-        written; `cause` tells why, and after an UnavailableError the same object may be committed
-        again), OutcomeUnknownError (commit the same object again to learn it).
-        """
-        if self._is_in_doubt():
-            self._check_process()
-        else:
-            self._check_usable()
-        if self._pending is None:
-            self._check_size()
-            self._pending = PendingCommit(self._client._session_here(), self._request)
-        try:
-            response = self._pending.send(self._client._deadline_s())
-        except TransactionError as error:
-            if not _may_be_sent_again(error):
-                self._end(_State.ABORTED)
-            raise
-        self.commit_ts = response.commit_ts
-        self.committed_at_us = response.committed_at_us
-        self.versions = list(response.versions)
-        self._end(_State.COMMITTED)
-        return response.commit_ts
-
     def abort(self) -> None:
         """Drops everything; a second abort does nothing.
 
@@ -199,25 +156,55 @@ class Transaction:
         if self._state is _State.OPEN:
             self._end(_State.ABORTED)
 
-    def __enter__(self) -> Self:
-        return self
+    def _may_go_on(self) -> bool:
+        """Whether it was neither committed nor aborted; its outcome may be in doubt."""
+        return self._state is not _State.COMMITTED and self._state is not _State.ABORTED
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._state is _State.COMMITTED or self._state is _State.ABORTED:
-            return
-        if error is None:
-            self.commit()
-        elif not self._is_in_doubt():
+    def _reading(
+        self, session: Session, agent_id: str, key: str, namespace: str | None
+    ) -> Plan[StateResult]:
+        self._check_usable()
+        place = self._place(agent_id, key, namespace)
+        if place in self._written:
+            written = self._written[place]
+            if written is None:
+                return StateResult(None, 0, 0, False, key)
+            return StateResult(convert.value_of(written), 0, 0, True, key)
+        if place not in self._read:
+            request = state.GetRequest(namespace=place[0], agent_id=place[1], key=key)
+            result = yield from reads.get(session, request)
+            self._add_precondition(place, version=result.version)
+            self._read[place] = result
+        return self._read[place]
+
+    def _committing(self, session: Session) -> Plan[int]:
+        if self._is_in_doubt():
+            self._check_process()
+        else:
+            self._check_usable()
+        if self._pending is None:
+            self._check_size()
+            self._pending = PendingCommit(session, self._request)
+        try:
+            response = yield from self._pending.send(session.deadline_s())
+        except TransactionError as error:
+            if not _may_be_sent_again(error):
+                self._end(_State.ABORTED)
+            raise
+        self.commit_ts = response.commit_ts
+        self.committed_at_us = response.committed_at_us
+        self.versions = list(response.versions)
+        self._end(_State.COMMITTED)
+        return response.commit_ts
+
+    def _left_by_error(self) -> None:
+        """A block was left by an exception: what was not sent is dropped."""
+        if self._may_go_on() and not self._is_in_doubt():
             self._end(_State.ABORTED)
 
     def __repr__(self) -> str:
         count = len(self._request.operations)
-        return f"<Transaction {self.txn_id}: {self._state.value}, {count} operations>"
+        return f"<{type(self).__name__} {self.txn_id}: {self._state.value}, {count} operations>"
 
     def _place(self, agent_id: str, key: str, namespace: str | None) -> Place:
         return (
@@ -311,6 +298,58 @@ class Transaction:
         self._state = state
         if self._pending is not None:
             self._pending.finish()
+
+
+class Transaction(Buffer):
+    """Writes, deletes, reads and preconditions that commit together or not at all.
+
+    Made by `Statehouse.begin_transaction`. As a context manager it commits at a clean end and
+    aborts, without hiding it, on an exception. Afterwards `commit_ts` and `versions` tell what was
+    committed.
+    """
+
+    def __init__(
+        self,
+        client: Statehouse,
+        namespace: str,
+        timeout_ms: int | None,
+        metadata: state.Metadata | None,
+    ) -> None:
+        super().__init__(namespace, timeout_ms, metadata)
+        self._client = client
+
+    def get(self, agent_id: str, key: str, *, namespace: str | None = None) -> StateResult:
+        """Reads a key: this transaction's own write, else what is committed.
+
+        What is read from the cluster is checked at commit, and a second read of the key returns the
+        first answer. An own write has version 0 and commit_ts 0, for it has none yet.
+        """
+        session = self._client._session_here()
+        return session.run(self._reading(session, agent_id, key, namespace))
+
+    def commit(self) -> int:
+        """Commits, and returns the commit_ts.
+
+        Raises ConflictError (nothing was written; begin anew), TransactionAbortedError (nothing was
+        written; `cause` tells why, and after an UnavailableError the same object may be committed
+        again), OutcomeUnknownError (commit the same object again to learn it).
+        """
+        session = self._client._session_here()
+        return session.run(self._committing(session))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._left_by_error()
+        elif self._may_go_on():
+            self.commit()
 
 
 def _random_uuid() -> str:

@@ -195,7 +195,11 @@ class Ban:
 
 
 # Where settings are read, and where the wall clock that is handed to others comes from.
-SETTINGS_EDGE = ("statehouse/daemon.py", "sdk/statehouse_sdk/client.py")
+SETTINGS_EDGE = (
+    "statehouse/daemon.py",
+    "sdk/statehouse_sdk/async_client.py",
+    "sdk/statehouse_sdk/client.py",
+)
 CLOCK_EDGE = ("statehouse/daemon.py", "statehouse/rpc/server.py")
 
 BANS = (

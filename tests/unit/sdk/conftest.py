@@ -9,6 +9,7 @@ import pytest
 from statehouse_sdk import Statehouse
 
 from tests.fakes.fake_cluster import FakeCluster
+from tests.helpers.on_a_loop import OnALoop
 
 
 @pytest.fixture
@@ -19,9 +20,22 @@ def fake():
     running.stop()
 
 
+@pytest.fixture(params=[Statehouse, OnALoop], ids=["threads", "asyncio"])
+def connect(request):
+    """Makes a client, as Statehouse() does: what is told of one client holds for the other."""
+    return request.param
+
+
 @pytest.fixture
-def client(fake):
+def client(connect, fake):
     """A client that knows all nodes and waits at most 5 s."""
+    with connect(fake.url, timeout=5) as made:
+        yield made
+
+
+@pytest.fixture
+def blocking(fake):
+    """As `client`, for threads only."""
     with Statehouse(fake.url, timeout=5) as made:
         yield made
 

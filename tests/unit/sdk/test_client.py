@@ -10,7 +10,6 @@ from statehouse_sdk import (
     FuturePointError,
     InvalidRequestError,
     MembershipError,
-    Statehouse,
     StatehouseError,
     StateResult,
     TooLargeError,
@@ -138,8 +137,8 @@ class TestReading:
         assert client.list_agents() == ["x", "y"]
         assert client.list_namespaces() == ["default", "other"]
 
-    def test_the_namespace_of_the_client_is_the_default_of_its_calls(self, fake):
-        with Statehouse(fake.url, namespace="mine") as mine, Statehouse(fake.url) as other:
+    def test_the_namespace_of_the_client_is_the_default_of_its_calls(self, connect, fake):
+        with connect(fake.url, namespace="mine") as mine, connect(fake.url) as other:
             put(mine, "k", 1)
             assert mine.get_state("a", "k", "").exists
             assert other.get_state("a", "k", "mine").exists

@@ -212,6 +212,12 @@ class TestOneStream:
             exchange.ask("get", state.GetRequest(), 1.0)
 
 
+@pytest.fixture
+def client(blocking):
+    """Exchanges of tasks have tests of their own."""
+    return blocking
+
+
 def put(client, key="k", value=1):
     with client.begin_transaction() as tx:
         tx.write("a", key, value)

@@ -13,7 +13,6 @@ from statehouse_sdk import ConnectionError as NoConnection
 from statehouse_sdk import (
     NoLeaderError,
     OutcomeUnknownError,
-    Statehouse,
     StatehouseError,
     StorageFullError,
     TransactionAbortedError,
@@ -40,9 +39,9 @@ def put(client, key="k", value=1):
 
 
 @pytest.fixture
-def impatient(fake):
+def impatient(connect, fake):
     """A client whose calls are over after 2 s."""
-    with Statehouse(fake.url, timeout=2.0) as made:
+    with connect(fake.url, timeout=2.0) as made:
         put(made, "warm up")
         yield made
 
@@ -52,8 +51,8 @@ def all_times(node, method, step, times=200):
 
 
 class TestFindingTheLeader:
-    def test_one_known_follower_is_enough(self, fake):
-        with Statehouse(fake.nodes[2].address) as client:
+    def test_one_known_follower_is_enough(self, connect, fake):
+        with connect(fake.nodes[2].address) as client:
             assert put(client) == 1
             assert client.get_state("a", "k").value == 1
 
@@ -66,10 +65,10 @@ class TestFindingTheLeader:
             client.get_state("a", "k")
         assert (len(fake.nodes[0].calls), len(fake.nodes[2].calls)) == calls
 
-    def test_all_known_nodes_may_be_replaced_one_by_one(self, monkeypatch):
+    def test_all_known_nodes_may_be_replaced_one_by_one(self, connect, monkeypatch):
         fake = FakeCluster()
         founders = list(fake.nodes)
-        with Statehouse(fake.url, timeout=5) as client:
+        with connect(fake.url, timeout=5) as client:
             put(client)
             # The change of leaders alone is reason enough to ask who the members are.
             monkeypatch.setattr(session, "MEMBERS_AGE_S_MAX", 3600.0)
@@ -88,9 +87,9 @@ class TestFindingTheLeader:
             assert next(client.replay("a", follow=True)).commit_ts == 1
         fake.stop()
 
-    def test_members_that_change_in_silence_are_learned_in_time(self, monkeypatch):
+    def test_members_that_change_in_silence_are_learned_in_time(self, connect, monkeypatch):
         fake = FakeCluster(1)
-        with Statehouse(fake.url, timeout=5) as client:
+        with connect(fake.url, timeout=5) as client:
             put(client)
             monkeypatch.setattr(session, "MEMBERS_AGE_S_MAX", 0.0)
             fake.nodes.append(FakeNode(fake, "n2"))
@@ -107,8 +106,8 @@ class TestFindingTheLeader:
         assert put(client) == 2
         assert client.get_state("a", "k").version == 2
 
-    def test_the_nodes_learned_from_one_are_used_when_it_dies(self, fake):
-        with Statehouse(fake.nodes[0].address, timeout=5) as client:
+    def test_the_nodes_learned_from_one_are_used_when_it_dies(self, connect, fake):
+        with connect(fake.nodes[0].address, timeout=5) as client:
             put(client)
             fake.elect(fake.nodes[1])
             fake.nodes[0].stop()
@@ -143,10 +142,10 @@ class TestFindingTheLeader:
 
 class TestNobodyThere:
     @pytest.fixture
-    def lost(self):
+    def lost(self, connect):
         gone = FakeCluster(1)
         gone.stop()
-        with Statehouse(gone.url, timeout=0.5) as client:
+        with connect(gone.url, timeout=0.5) as client:
             yield client
 
     def test_health_says_no_connection(self, lost):
@@ -167,8 +166,8 @@ class TestNobodyThere:
             put(lost)
         assert isinstance(caught.value.cause, NoConnection)
 
-    def test_a_wrong_address_is_told_long_before_the_timeout(self, lost):
-        with Statehouse("127.0.0.1:1", timeout=60) as client:
+    def test_a_wrong_address_is_told_long_before_the_timeout(self, connect, lost):
+        with connect("127.0.0.1:1", timeout=60) as client:
             started_s = time.monotonic()
             with pytest.raises(NoConnection):
                 client.get_state("a", "k")
@@ -247,19 +246,19 @@ class TestExactlyOnce:
         assert set(fake.state.acknowledged.values()) == {3}
 
     def test_an_interrupted_commit_is_in_doubt_until_it_is_asked_again(
-        self, client, fake, monkeypatch
+        self, blocking, fake, monkeypatch
     ):
-        put(client)
-        tx = client.begin_transaction()
+        put(blocking)
+        tx = blocking.begin_transaction()
         tx.write("a", "k", 2)
-        really = client._session._transport.call
+        really = blocking._session._transport.call
 
         def interrupted(*arguments, **options):
             really(*arguments, **options)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(client._session._transport, "call", interrupted)
+            patched.setattr(blocking._session._transport, "call", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 tx.commit()
         with pytest.raises(OutcomeUnknownError):
@@ -355,7 +354,7 @@ class TestNeverTwice:
 
 
 class TestManyThreads:
-    def test_commits_under_failures_are_each_executed_once(self, fake):
+    def test_commits_under_failures_are_each_executed_once(self, connect, fake):
         """Every acknowledged commit once, every "nothing was committed" never."""
         outcomes = {}
 
@@ -373,7 +372,7 @@ class TestManyThreads:
         steps = [LoseAnswer(), None, Break(), None, None, Refuse(common.REASON_OVERLOADED)]
         for node in fake.nodes:
             node.will("Commit", *steps * 20)
-        with Statehouse(fake.url, timeout=10) as client:
+        with connect(fake.url, timeout=10) as client:
             threads = [threading.Thread(target=work, args=(client, n)) for n in range(8)]
             for thread in threads:
                 thread.start()
@@ -392,7 +391,7 @@ class TestManyThreads:
                 assert fake.state.events[commit_ts - 1].txn_id == txn_id
         assert max(executed.values()) == 1
 
-    def test_no_commit_that_left_is_told_as_not_sent(self, fake):
+    def test_no_commit_that_left_is_told_as_not_sent(self, connect, fake):
         """All break at once on one connection; whichever breaks first must not mislead the rest."""
         outcomes = []
 
@@ -403,7 +402,7 @@ class TestManyThreads:
             except TransactionError as error:
                 outcomes.append((tx.txn_id, type(error)))
 
-        with Statehouse(fake.nodes[0].address, timeout=1.2) as client:
+        with connect(fake.nodes[0].address, timeout=1.2) as client:
             put(client)
             fake.nodes[0].will("Commit", *[Stall(after=True)] * 12)
             threads = [threading.Thread(target=work, args=(client,)) for _ in range(12)]

@@ -9,6 +9,7 @@ from statehouse_sdk import OutcomeUnknownError, Statehouse, StatehouseError, err
 from statehouse_sdk.retry import Certainty
 
 from tests.fakes.fake_cluster import Break, FakeCluster, Refuse
+from tests.helpers.on_a_loop import OnALoop
 
 REASONS = [number for number in common.Reason.values() if number]
 
@@ -20,18 +21,23 @@ def lone():
     running.stop()
 
 
+@pytest.fixture(scope="module", params=[Statehouse, OnALoop], ids=["threads", "asyncio"])
+def connect(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def patient(lone):
-    with Statehouse(lone.url) as made:
+def patient(connect, lone):
+    with connect(lone.url) as made:
         made.begin_transaction().commit()
         yield made
 
 
 @pytest.fixture
-def hasty(lone):
+def hasty(connect, lone):
     """For failures that are repeated until the time is over; new, so that no node rests for it."""
     lone.nodes[0]._scripts.clear()
-    with Statehouse(lone.url, timeout=0.8) as made:
+    with connect(lone.url, timeout=0.8) as made:
         made.begin_transaction().commit()
         yield made
 

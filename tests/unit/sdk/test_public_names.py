@@ -15,6 +15,8 @@ from statehouse.core import limits as server_limits
 
 NAMES = [
     "AddProgress",
+    "AsyncStatehouse",
+    "AsyncTransaction",
     "Conflict",
     "ConflictError",
     "ConnectionError",

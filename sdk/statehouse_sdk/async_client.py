@@ -1,0 +1,343 @@
+"""Owns the public client for asyncio: client.py's methods by the same names, each to be awaited.
+
+Nothing is decided here that is not decided there: both make their requests in requests.py and have
+the same plans carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from statehouse_sdk import cluster, config, convert, formatting, reads, replay, requests
+from statehouse_sdk.async_transaction import AsyncTransaction
+from statehouse_sdk.awaiting import AwaitingSession
+from statehouse_sdk.errors import ConflictError, StatehouseError
+from statehouse_sdk.models import At, ReplayEvent, Snapshot, StateResult
+from statehouse_sdk.reruns import TRANSACT_ATTEMPTS, Reruns
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from statehouse_sdk.cluster_models import AddProgress, Leader, Member, NodeStatus
+    from statehouse_sdk.plans import Plan
+    from statehouse_sdk.session import Session
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+class AsyncStatehouse:
+    """A client of one cluster for asyncio: `Statehouse`, with everything that waits to be awaited.
+
+    One client serves any number of tasks of one event loop, to which it belongs from its first call
+    on; make it once and share it. It does not outlive a fork. ``async with``, or ``await close()``,
+    closes its connections. The arguments are those of `Statehouse`.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        namespace: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._config = config.resolve(url, namespace, timeout, os.environ)
+        self._session = AwaitingSession(self._config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of calls that name none."""
+        return self._config.namespace
+
+    @property
+    def timeout(self) -> float:
+        """Seconds each call may take with all its retries."""
+        return self._config.timeout_s
+
+    # -- the cluster ----------------------------------------------------------------------------
+
+    async def health(self) -> str:
+        """ "ok" if a node serves and knows a leader; else ConnectionError, within seconds."""
+        session = self._session_here()
+        return await session.run(cluster.health(session))
+
+    async def version(self) -> tuple[str, str]:
+        """Version and git sha of the node that answers."""
+        status = await self.cluster_status()
+        return status.version, status.git_sha
+
+    async def cluster_status(self, address: str | None = None) -> NodeStatus:
+        """What the node at this address, or any node, knows of itself and of its cluster."""
+        return await self._run(cluster.status, address)
+
+    def add_member(self, peer_address: str) -> AsyncIterator[AddProgress]:
+        """Adds the node that listens for peers there; yields progress until it votes."""
+        session = self._session_here()
+        return session.iterate(cluster.add_member(session, peer_address))
+
+    async def remove_member(self, name: str) -> list[Member]:
+        """Removes a member; returns those that remain."""
+        return await self._run(cluster.remove_member, name)
+
+    async def transfer_leadership(self, name: str | None = None) -> Leader:
+        """Gives the lead to a member, or to the one that is furthest; returns the new leader."""
+        return await self._run(cluster.transfer_leadership, name)
+
+    # -- transactions ---------------------------------------------------------------------------
+
+    def begin_transaction(
+        self,
+        timeout_ms: int | None = None,
+        namespace: str | None = None,
+        *,
+        actor: str = "",
+        reason: str = "",
+        run_id: str = "",
+        tool_call_id: str = "",
+        caused_by: int | Sequence[int] = (),
+        extra: Mapping[str, str] | None = None,
+    ) -> AsyncTransaction:
+        """A new transaction; no round trip. After timeout_ms it can no longer be committed.
+
+        The other arguments are kept with the event: who, why, in which run, by which tool call,
+        led to by which earlier commit_ts, and free-form strings.
+        """
+        metadata = requests.metadata(actor, reason, run_id, tool_call_id, caused_by, extra)
+        return AsyncTransaction(self, self._namespace(namespace), timeout_ms, metadata)
+
+    async def transact(
+        self,
+        fn: Callable[[AsyncTransaction], Awaitable[Result]],
+        *,
+        attempts: int = TRANSACT_ATTEMPTS,
+        timeout: float | None = None,
+        namespace: str | None = None,
+        **metadata: Any,
+    ) -> Result:
+        """Awaits ``fn(tx)`` and commits; on a conflict again, with a new transaction.
+
+        Read with ``await tx.get`` what the writes depend on. fn, an ``async def``, may run several
+        times, so it must have no other effect. Gives up after so many attempts or seconds with the
+        last ConflictError; every other error is raised at once.
+        """
+        timeout_s = self.timeout if timeout is None else timeout
+        reruns = Reruns(attempts, time.monotonic() + timeout_s)
+        while True:
+            try:
+                async with self.begin_transaction(namespace=namespace, **metadata) as tx:
+                    result = await fn(tx)
+                return result
+            except ConflictError:
+                pause_s = reruns.pause_s(time.monotonic(), self._session_here().jitter())
+                if pause_s is None:
+                    raise
+            await asyncio.sleep(pause_s)
+
+    # -- reads ----------------------------------------------------------------------------------
+
+    async def get_state(
+        self,
+        agent_id: str,
+        key: str,
+        namespace: str | None = None,
+        *,
+        at: At | None = None,
+        version: int | None = None,
+        stale: bool = False,
+    ) -> StateResult:
+        """The key now, or as it was `at` a commit_ts or moment, or one version of it.
+
+        stale: from any node, as far as that node has come. A missing key is no error: exists False.
+        Raises FuturePointError if `at` is not reached yet.
+        """
+        request = requests.get(self._namespace(namespace), agent_id, key, at, version, stale)
+        return convert.MISSING if request is None else await self._run(reads.get, request)
+
+    async def get_state_at_version(
+        self, agent_id: str, key: str, version: int, namespace: str | None = None
+    ) -> StateResult:
+        """One version of the key; exists False if there is none, or if it is a tombstone."""
+        return await self.get_state(agent_id, key, namespace, version=version)
+
+    async def read_state_at(
+        self, agent_id: str, key: str, t: At, namespace: str | None = None
+    ) -> StateResult:
+        """The key as it was at `t`: a commit_ts, or an aware datetime."""
+        return await self.get_state(agent_id, key, namespace, at=t)
+
+    async def get_many(
+        self,
+        agent_id: str,
+        keys: Iterable[str],
+        namespace: str | None = None,
+        *,
+        at: At | None = None,
+        stale: bool = False,
+    ) -> dict[str, StateResult]:
+        """Several keys of an agent at one commit_ts, in the order asked; missing ones included."""
+        request = requests.get_many(self._namespace(namespace), agent_id, keys, at, stale)
+        results = await self._run(reads.get_many, request) if request.keys else []
+        return dict(zip(request.keys, results, strict=True))
+
+    async def list_keys(
+        self,
+        agent_id: str,
+        namespace: str | None = None,
+        *,
+        prefix: str = "",
+        at: At | None = None,
+        stale: bool = False,
+    ) -> list[str]:
+        """The live keys of an agent at one commit_ts, in bytewise order."""
+        request = requests.list_keys(self._namespace(namespace), agent_id, prefix, at, stale)
+        return await self._run(reads.list_keys, request)
+
+    async def scan_prefix(
+        self,
+        agent_id: str,
+        prefix: str,
+        namespace: str | None = None,
+        *,
+        at: At | None = None,
+        stale: bool = False,
+    ) -> list[StateResult]:
+        """The live keys with that prefix ("": all) and their values at one commit_ts, in order."""
+        request = requests.scan(self._namespace(namespace), agent_id, prefix, at, stale)
+        return (await self._run(reads.scan, request))[0]
+
+    async def snapshot(
+        self,
+        agent_id: str,
+        at: At | None = None,
+        namespace: str | None = None,
+        *,
+        stale: bool = False,
+    ) -> Snapshot:
+        """Everything an agent held at one commit_ts: now, or `at`."""
+        request = requests.scan(self._namespace(namespace), agent_id, "", at, stale)
+        results, commit_ts = await self._run(reads.scan, request)
+        records = {result.key: result for result in results}
+        return Snapshot(request.namespace, agent_id, commit_ts, records)
+
+    async def list_agents(self, namespace: str | None = None, *, stale: bool = False) -> list[str]:
+        """Every agent that was ever written to in the namespace, in bytewise order."""
+        request = requests.list_agents(self._namespace(namespace), stale)
+        return await self._run(reads.list_agents, request)
+
+    async def list_namespaces(self, *, stale: bool = False) -> list[str]:
+        """Every namespace that was ever written to, in bytewise order."""
+        return await self._run(reads.list_namespaces, requests.list_namespaces(stale))
+
+    # -- history --------------------------------------------------------------------------------
+
+    def replay(
+        self,
+        agent_id: str = "",
+        start_ts: At | None = None,
+        end_ts: At | None = None,
+        namespace: str | None = None,
+        *,
+        limit: int | None = None,
+        last: int | None = None,
+        follow: bool = False,
+        stale: bool = False,
+    ) -> AsyncIterator[ReplayEvent]:
+        """The events of an agent ("": of the whole namespace), with its operations, in order.
+
+        Both bounds, commit_ts or aware datetimes, are inclusive. limit: at most so many events.
+        last: only the last so many of the range. follow: goes on, without an end, with events as
+        they are committed (not together with end_ts or limit). The first request is sent when the
+        first event is asked for; a lost connection is resumed without gap or repeat.
+        """
+        request = requests.replay(
+            self._namespace(namespace),
+            agent_id,
+            start_ts,
+            end_ts,
+            limit=limit,
+            last=last,
+            follow=follow,
+            stale=stale,
+        )
+        session = self._session_here()
+        return session.iterate(replay.events(session, request))
+
+    replay_events = replay
+
+    async def replay_pretty(
+        self,
+        agent_id: str = "",
+        start_ts: At | None = None,
+        end_ts: At | None = None,
+        namespace: str | None = None,
+        verbose: bool = False,
+        *,
+        limit: int | None = None,
+        last: int | None = None,
+        follow: bool = False,
+    ) -> AsyncIterator[str]:
+        """The same history as readable text, one string for each operation."""
+        lines = formatting.format_event_verbose if verbose else formatting.format_event_pretty
+        async for event in self.replay(
+            agent_id, start_ts, end_ts, namespace, limit=limit, last=last, follow=follow
+        ):
+            for line in lines(event):
+                yield line
+
+    # -- the end --------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Closes all connections; calls under way in other tasks fail."""
+        await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<AsyncStatehouse {','.join(self._config.endpoints)} namespace={self.namespace!r}>"
+
+    async def _run(
+        self, ask: Callable[[Session, Request], Plan[Result]], request: Request
+    ) -> Result:
+        session = self._session_here()
+        return await session.run(ask(session, request))
+
+    def _namespace(self, namespace: str | None) -> str:
+        return convert.checked_name(namespace or self.namespace, "namespace")
+
+    def _session_here(self) -> AwaitingSession:
+        """The session, for a call on the event loop and in the process it belongs to."""
+        loop: asyncio.AbstractEventLoop | None
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is not self._loop or loop is None:
+            self._bind(loop)
+        return self._session
+
+    def _bind(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        if self._session.pid != os.getpid():
+            raise StatehouseError(
+                f"this client was made by process {self._session.pid} and cannot be used after a"
+                " fork; make one in this process, or start processes by spawn"
+            )
+        if loop is None:
+            raise StatehouseError("no event loop runs here; use Statehouse() without asyncio")
+        if self._loop is not None:
+            raise StatehouseError(
+                "this client belongs to another event loop; make one AsyncStatehouse() for each"
+            )
+        self._loop = loop

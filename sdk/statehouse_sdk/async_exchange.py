@@ -1,0 +1,168 @@
+"""Owns the stream on which the calls of many tasks travel to one node together.
+
+What is asked in one turn of the event loop, or while a message is on its way, leaves with the next
+message; a lone caller waits for nobody. Two tasks serve a stream, and one timer minds the deadlines
+of all calls on it. What a failure means, and whether to try again, is not decided here.
+
+Back-pressure is gRPC's: a node with enough to do reads no further, so writing waits, and what waits
+here is bounded by the tasks that wait for it. Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from statehouse_proto.v2 import state_pb2 as state
+
+from statehouse_sdk.exchange_calls import FULL_BYTES, IDLE_S, METHOD, Closed, Lost, encode
+from statehouse_sdk.limits import EXCHANGE_CALLS_MAX, MESSAGE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+END: Final = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
+"""What a stream gives after its last message."""
+
+_LOCAL_ENDS: Final = (grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
+"""What gRPC raises when a call is over on this side, besides RpcErrors."""
+
+
+class AsyncExchange:
+    """One stream, from the first call to its end."""
+
+    def __init__(self, channel: Any) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ids = count(1)
+        self._outgoing: deque[tuple[int, bytes]] = deque()
+        self._callers: dict[int, tuple[asyncio.Future[state.Reply], float]] = {}
+        self._news = asyncio.Event()
+        self._used_s = self._loop.time()
+        self._watched_until_s = self._used_s + IDLE_S
+        self._watch = self._loop.call_at(self._watched_until_s, self._look)
+        self.ended = False
+        self._call = channel.stream_stream(METHOD.path)()
+        self._tasks = [self._loop.create_task(work) for work in (self._write(), self._read())]
+
+    async def ask(self, kind: str, request: Any, timeout_s: float) -> state.Reply | None:
+        """The reply to one call of a kind of KINDS; None: it is too large to travel here.
+
+        Raises Closed, Lost, or TimeoutError: then the reply, should it come, goes to nobody.
+        """
+        if self.ended:
+            raise Closed
+        call_id = next(self._ids)
+        encoded = encode(call_id, kind, request)
+        if len(encoded) > MESSAGE_BYTES_MAX:
+            return None
+        answered: asyncio.Future[state.Reply] = self._loop.create_future()
+        self._used_s = now_s = self._loop.time()
+        deadline_s = now_s + timeout_s
+        self._callers[call_id] = answered, deadline_s
+        self._outgoing.append((call_id, encoded))
+        self._news.set()
+        if deadline_s < self._watched_until_s:
+            self._watch_until(deadline_s)
+        try:
+            return await answered
+        finally:
+            self._callers.pop(call_id, None)
+
+    async def close(self) -> None:
+        """Ends the stream; calls under way are lost."""
+        self._end(None)
+        self._call.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- Calls out
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                while not self._outgoing:
+                    if self.ended:
+                        await self._call.done_writing()
+                        return
+                    self._news.clear()
+                    await self._news.wait()
+                message = self._next_message()
+                if message:
+                    await self._call.write(message)
+        except (grpc.RpcError, *_LOCAL_ENDS):
+            # The reader hears of it too, and tells.
+            return
+
+    def _next_message(self) -> bytes:
+        """What waits, without the calls that were given up; empty when all were."""
+        outgoing, callers = self._outgoing, self._callers
+        parts: list[bytes] = []
+        size_bytes = 0
+        while outgoing and len(parts) < EXCHANGE_CALLS_MAX:
+            call_id, encoded = outgoing[0]
+            if call_id in callers:
+                size_bytes += len(encoded)
+                if parts and size_bytes > FULL_BYTES:
+                    break
+                parts.append(encoded)
+            outgoing.popleft()
+        return b"".join(parts)
+
+    # -- Replies in
+
+    async def _read(self) -> None:
+        error: grpc.RpcError | None = None
+        try:
+            while (message := await self._call.read()) is not END:
+                self._receive(message)
+        except grpc.RpcError as ended:
+            error = ended
+        except _LOCAL_ENDS:
+            pass
+        finally:
+            self._end(error)
+
+    def _receive(self, message: bytes) -> None:
+        callers = self._callers
+        for reply in state.ExchangeResponse.FromString(message).replies:
+            caller = callers.pop(reply.id, None)
+            if caller is not None and not caller[0].done():
+                caller[0].set_result(reply)
+
+    def _end(self, error: grpc.RpcError | None) -> None:
+        self._close_to_new_calls()
+        self._fail(list(self._callers), lambda: Lost(error))
+
+    def _close_to_new_calls(self) -> None:
+        self.ended = True
+        self._watch.cancel()
+        self._news.set()
+
+    def _fail(self, call_ids: list[int], error: Callable[[], Exception]) -> None:
+        for call_id in call_ids:
+            answered, _ = self._callers.pop(call_id)
+            if not answered.done():
+                answered.set_exception(error())
+
+    # -- Deadlines
+
+    def _watch_until(self, moment_s: float) -> None:
+        self._watch.cancel()
+        self._watched_until_s = moment_s
+        self._watch = self._loop.call_at(moment_s, self._look)
+
+    def _look(self) -> None:
+        """Gives up the calls that are late, and the stream when nobody used it for long."""
+        now_s = self._loop.time()
+        late = [
+            call_id for call_id, (_, deadline_s) in self._callers.items() if deadline_s <= now_s
+        ]
+        self._fail(late, TimeoutError)
+        if self._callers:
+            self._watch_until(min(deadline_s for _, deadline_s in self._callers.values()))
+        elif now_s < self._used_s + IDLE_S:
+            self._watch_until(self._used_s + IDLE_S)
+        else:
+            self._close_to_new_calls()

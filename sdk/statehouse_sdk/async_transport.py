@@ -1,0 +1,154 @@
+"""Owns the channels of a client used by tasks: one a node; takes the steps of links.py, awaiting.
+
+It never retries (session.py drives that). gRPC tells a task whose call was cancelled by closing the
+client the same as one that was cancelled itself; here they are told apart. Belongs to one event
+loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from statehouse_sdk.async_exchange import END, AsyncExchange
+from statehouse_sdk.exchange_calls import Closed
+from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Ask, Invoke, Link, Links
+from statehouse_sdk.plans import carry_out_awaiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from statehouse_proto.services import Method
+
+
+class _Link(Link):
+    """A link that tasks share."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, grpc.aio.insecure_channel(address, options=OPTIONS))
+        self._exchange: AsyncExchange | None = None
+
+    def exchange(self) -> AsyncExchange:
+        """The stream that is open; a new one when there is none."""
+        if self._exchange is None or self._exchange.ended:
+            self._exchange = AsyncExchange(self.channel)
+        return self._exchange
+
+    async def take(self, step: Invoke | Ask) -> Any:
+        """Takes one step of an attempt."""
+        if isinstance(step, Invoke):
+            return await self.callable_of(step.method)(step.request, timeout=step.timeout_s)
+        deadline_s = time.monotonic() + step.timeout_s
+        while True:
+            try:
+                timeout_s = max(deadline_s - time.monotonic(), 0.001)
+                return await self.exchange().ask(step.kind, step.request, timeout_s)
+            except Closed:
+                continue
+
+    async def close(self) -> None:
+        """Calls under way fail."""
+        if self._exchange is not None:
+            await self._exchange.close()
+        await self.channel.close()
+
+
+class AsyncStream:
+    """One attempt of a streamed call."""
+
+    def __init__(
+        self, transport: AsyncTransport, link: _Link, call: Any, quiet_s: float | None, sure: bool
+    ) -> None:
+        self._transport = transport
+        self._link = link
+        self._call = call
+        self._quiet_s = quiet_s
+        self._sure = sure
+
+    async def read(self) -> Any:
+        """The next message, None at the end; CallFailed, also when the node is quiet for long."""
+        transport, link = self._transport, self._link
+        try:
+            with transport.closing_told():
+                async with asyncio.timeout(self._quiet_s):
+                    message = await self._call.read()
+        except TimeoutError:
+            error = grpc.RpcError()
+            raise transport.stream_failure(link, error, broken_off=True, sure=self._sure) from None
+        except grpc.RpcError as error:
+            raise transport.stream_failure(link, error, broken_off=False, sure=self._sure) from None
+        if message is END:
+            return None
+        link.stands = True
+        return message
+
+    def close(self) -> None:
+        """Lets the stream go."""
+        self._call.cancel()
+
+
+class AsyncTransport(Links[_Link]):
+    """All channels of one client on one event loop."""
+
+    client = "AsyncStatehouse"
+
+    def __init__(self) -> None:
+        super().__init__(_Link)
+
+    async def call(
+        self,
+        address: str,
+        method: Method,
+        request: Any,
+        timeout_s: float,
+        *,
+        sure: bool,
+        anew: bool = False,
+    ) -> Any:
+        """One attempt of a unary call; raises CallFailed. `sure`: connect before it is sent."""
+        link = self.link(address)
+        plan = self.attempt(link, method, request, timeout_s, sure=sure, anew=anew)
+        with self.closing_told():
+            return await carry_out_awaiting(plan, link.take)
+
+    async def stream(
+        self,
+        address: str,
+        method: Method,
+        request: Any,
+        quiet_s: float | None,
+        *,
+        sure: bool,
+        anew: bool = False,
+    ) -> AsyncStream:
+        """One attempt of a streamed call; broken off when the node is quiet for `quiet_s`."""
+        link = self.link(address)
+        try:
+            if sure:
+                with self.closing_told():
+                    plan = self.connect(link, CONNECT_TIMEOUT_S, anew=anew)
+                    await carry_out_awaiting(plan, link.take)
+            call = link.callable_of(method)(request)
+        except grpc.aio.UsageError as error:
+            raise self.closed_while_used(error) from None
+        return AsyncStream(self, link, call, quiet_s, sure)
+
+    async def close(self) -> None:
+        """Closes every channel; calls under way fail, later ones are refused."""
+        for link in self.take_all():
+            await link.close()
+
+    @contextmanager
+    def closing_told(self) -> Iterator[None]:
+        """Turns what gRPC raises for a call that ended with the client into words."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise self.client_closed() from None
+            raise

@@ -1,0 +1,89 @@
+"""Owns the taking of a plan's steps on an event loop: a session that awaits.
+
+All decisions are those of session.py; this file only sends and waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from statehouse_sdk.async_transport import AsyncTransport
+from statehouse_sdk.plans import (
+    Call,
+    Next,
+    Open,
+    Plan,
+    Result,
+    Tell,
+    Telling,
+    carry_out_awaiting,
+)
+from statehouse_sdk.session import METHODS, Session, must_be_sure, must_not_repeat
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from statehouse_sdk.config import ClientConfig
+    from statehouse_sdk.plans import Step
+
+
+class AwaitingSession(Session):
+    """The channels, knowledge and op ids of one client; belongs to one event loop."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        super().__init__(config)
+        self._transport = AsyncTransport()
+
+    async def run(self, plan: Plan[Result]) -> Result:
+        """The plan's result, when it is there."""
+        return await carry_out_awaiting(plan, self._take)
+
+    async def iterate(self, plan: Telling) -> AsyncIterator[Any]:
+        """What the plan tells, as it is asked for; ended early, it closes the plan."""
+        try:
+            step = next(plan)
+            while True:
+                if isinstance(step, Tell):
+                    for item in step.items:
+                        yield item
+                    step = plan.send(None)
+                    continue
+                try:
+                    told = await self._take(step)
+                except BaseException as error:
+                    step = plan.throw(error)
+                else:
+                    step = plan.send(told)
+        except StopIteration:
+            return
+        finally:
+            plan.close()
+
+    async def close(self) -> None:
+        """Closes the channels; calls under way fail."""
+        await self._transport.close()
+
+    async def _take(self, step: Step) -> Any:
+        if isinstance(step, Call):
+            return await self._transport.call(
+                step.address,
+                METHODS[step.name],
+                step.request,
+                step.timeout_s,
+                sure=must_be_sure(step.name),
+                anew=must_not_repeat(step.name),
+            )
+        if isinstance(step, Open):
+            return await self._transport.stream(
+                step.address,
+                METHODS[step.name],
+                step.request,
+                step.quiet_s,
+                sure=must_be_sure(step.name),
+                anew=must_not_repeat(step.name),
+            )
+        if isinstance(step, Next):
+            return await step.stream.read()
+        await asyncio.sleep(step.wait_s)
+        return None

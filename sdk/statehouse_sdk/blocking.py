@@ -1,0 +1,79 @@
+"""Owns the taking of a plan's steps in the caller's thread: a session that blocks.
+
+All decisions are those of session.py; this file only sends and waits.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from statehouse_sdk.plans import Call, Next, Open, Plan, Result, Tell, Telling, carry_out
+from statehouse_sdk.session import METHODS, Session, must_be_sure, must_not_repeat
+from statehouse_sdk.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from statehouse_sdk.config import ClientConfig
+    from statehouse_sdk.plans import Step
+
+
+class BlockingSession(Session):
+    """The channels, knowledge and op ids of one client in one process; thread-safe."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        super().__init__(config)
+        self._transport = Transport()
+
+    def run(self, plan: Plan[Result]) -> Result:
+        """The plan's result, when it is there."""
+        return carry_out(plan, self._take)
+
+    def iterate(self, plan: Telling) -> Iterator[Any]:
+        """What the plan tells, as it is asked for; ended early, it closes the plan."""
+        try:
+            step = next(plan)
+            while True:
+                if isinstance(step, Tell):
+                    yield from step.items
+                    step = plan.send(None)
+                    continue
+                try:
+                    told = self._take(step)
+                except BaseException as error:
+                    step = plan.throw(error)
+                else:
+                    step = plan.send(told)
+        except StopIteration:
+            return
+        finally:
+            plan.close()
+
+    def close(self) -> None:
+        """Closes the channels; calls under way fail."""
+        self._transport.close()
+
+    def _take(self, step: Step) -> Any:
+        if isinstance(step, Call):
+            return self._transport.call(
+                step.address,
+                METHODS[step.name],
+                step.request,
+                step.timeout_s,
+                sure=must_be_sure(step.name),
+                anew=must_not_repeat(step.name),
+            )
+        if isinstance(step, Open):
+            return self._transport.stream(
+                step.address,
+                METHODS[step.name],
+                step.request,
+                step.quiet_s,
+                sure=must_be_sure(step.name),
+                anew=must_not_repeat(step.name),
+            )
+        if isinstance(step, Next):
+            return next(step.stream, None)
+        time.sleep(step.wait_s)
+        return None
