@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from statehouse.core.model import Answer
 
-STORE_FORMAT: Final = 1
+STORE_FORMAT: Final = 2
 _GROUP_FORMAT: Final = b"\x01"
 _EVENT_FORMAT: Final = b"\x01"
 
@@ -236,6 +236,40 @@ def decode_record_header(row: bytes) -> tuple[int, int]:
         raise CodecError(f"malformed record row: {len(row)} bytes")
     kind, committed_at_us = _RECORD.unpack_from(row)
     return kind, committed_at_us
+
+
+class AgentFacts(NamedTuple):
+    """What is known of an agent that was written to; of a fork, where it comes from."""
+
+    first_commit_ts: int
+    parent_id: str | None = None
+    point: int = 0
+    """The parent's state that the fork begins with."""
+
+
+_FORK = Packed(">QQ")
+
+
+def encode_agent(first_commit_ts: int) -> bytes:
+    """The row of an agent that is no fork."""
+    return first_commit_ts.to_bytes(8, "big")
+
+
+def encode_fork_agent(first_commit_ts: int, parent_id: str, point: int) -> bytes:
+    """The row of a fork."""
+    return _FORK.pack(first_commit_ts, point) + parent_id.encode()
+
+
+def decode_agent(row: bytes) -> AgentFacts:
+    if len(row) == 8:
+        return AgentFacts(int.from_bytes(row, "big"))
+    if len(row) < _FORK.size:
+        raise CodecError(f"malformed agent row: {len(row)} bytes")
+    first_commit_ts, point = _FORK.unpack_from(row)
+    try:
+        return AgentFacts(first_commit_ts, row[_FORK.size :].decode(), point)
+    except UnicodeError as error:
+        raise CodecError(f"malformed agent row: {error}") from None
 
 
 def encode_receipt(fingerprint: bytes, answer: Answer) -> bytes:

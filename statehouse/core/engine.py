@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from statehouse.core import codec
+from statehouse.core import codec, marks
 from statehouse.core.codec import (
     CodecError,
     EventBody,
@@ -29,9 +29,12 @@ from statehouse.core.keys import (
     names,
     namespace_key,
     record_key,
+    run_key,
     terminated,
     u64,
 )
+from statehouse.core.lineage import Agents
+from statehouse.core.marking import causes_refusal, marks_refusal
 from statehouse.core.model import Committed, Refused
 from statehouse.core.preconditions import conflict_of
 from statehouse.core.sessions import Sessions
@@ -59,9 +62,10 @@ class Engine:
         self._committed_at_us = head.committed_at_us
         self._chain_hash = head.chain_hash
         self._latest: dict[bytes, Latest | None] = {}
-        self._agents: dict[tuple[str, str], bytes] = {}
-        self._known: set[tuple[Table, bytes]] = set()
+        self._agent_keys: dict[tuple[str, str], bytes] = {}
+        self._namespaces: set[bytes] = set()
         self._puts: list[Put] = []
+        self._agents = Agents(view, self._puts)
 
     def apply(self, group: Group, index: int) -> list[Answer]:
         """Applies the group at a log index above all applied before; one answer a submission."""
@@ -118,13 +122,20 @@ class Engine:
             conflicts = self._conflicts(transaction)
             if conflicts:
                 return _conflict(conflicts)
-        return self._commit(transaction, time_us)
+        causes = transaction.metadata.caused_by
+        refused = causes_refusal(causes, self._commit_ts) if causes else None
+        if refused is None and marks.among(transaction):
+            last, agents = self._commit_ts, self._agents
+            refused = marks_refusal(transaction, last, agents, self._latest_of)
+            if refused is None:
+                self._begin_fork(transaction)
+        return self._commit(transaction, time_us) if refused is None else refused
 
     def _conflicts(self, transaction: Transaction) -> tuple[Conflict, ...]:
         conflicts = []
         for asked in transaction.preconditions:
             agent = self._agent(asked.namespace, asked.agent_id)
-            latest = self._latest_of(agent + terminated(asked.key))
+            latest = self._latest_of(agent, agent + terminated(asked.key))
             conflict = conflict_of(asked, latest)
             if conflict is not None:
                 conflicts.append(conflict)
@@ -140,7 +151,7 @@ class Engine:
             kind, value = operation.kind, operation.value
             agent = self._agent(namespace, agent_id)
             key = agent + terminated(name)
-            latest = self._latest_of(key)
+            latest = self._latest_of(agent, key)
             if latest is None:
                 version = 1
                 self._first_write(namespace, agent, commit_ts)
@@ -155,14 +166,16 @@ class Engine:
                 agents.add(agent)
                 puts.append((_AGENT_EVENTS, agent + u64(commit_ts), b""))
         self._commit_ts = commit_ts
+        if transaction.metadata.run_id or transaction.metadata.caused_by:
+            self._index(transaction)
         self._record_event(transaction, rows, time_us)
         return Committed(commit_ts, time_us, tuple([row.version for row in rows]))
 
     def _agent(self, namespace: str, agent_id: str) -> bytes:
         try:
-            return self._agents[namespace, agent_id]
+            return self._agent_keys[namespace, agent_id]
         except KeyError:
-            key = self._agents[namespace, agent_id] = agent_key(namespace, agent_id)
+            key = self._agent_keys[namespace, agent_id] = agent_key(namespace, agent_id)
             return key
 
     def _record_event(
@@ -185,19 +198,46 @@ class Engine:
 
     def _first_write(self, namespace: str, agent: bytes, commit_ts: int) -> None:
         """Lists the agent and its namespace, if this first write of a key is theirs too."""
-        for table, key in ((Table.AGENTS, agent), (Table.NAMESPACES, namespace_key(namespace))):
-            if (table, key) in self._known:
-                return
-            self._known.add((table, key))
-            if self._view.get(table, key) is not None:
-                return
-            self._puts.append((table, key, u64(commit_ts)))
+        if self._agents.facts(agent) is not None:
+            return
+        self._agents.add(agent, commit_ts)
+        key = namespace_key(namespace)
+        if key not in self._namespaces:
+            self._namespaces.add(key)
+            if self._view.get(Table.NAMESPACES, key) is None:
+                self._puts.append((Table.NAMESPACES, key, u64(commit_ts)))
 
-    def _latest_of(self, key: bytes) -> Latest | None:
+    def _begin_fork(self, transaction: Transaction) -> None:
+        """Lists the agent that the transaction forks, if it forks one."""
+        first = transaction.operations[0]
+        if first.key == marks.FORK:
+            fork = marks.mark_of(first.agent_id, first.key, first.kind, first.value)
+            if isinstance(fork, marks.Fork):
+                agent = self._agent(first.namespace, first.agent_id)
+                commit_ts = self._commit_ts + 1
+                self._agents.add_fork(
+                    agent, first.agent_id, commit_ts, fork.parent_id, fork.commit_ts
+                )
+
+    def _index(self, transaction: Transaction) -> None:
+        """Makes the event found by its run and by its causes."""
+        commit_ts, metadata = u64(self._commit_ts), transaction.metadata
+        if metadata.run_id:
+            for namespace in {operation.namespace for operation in transaction.operations}:
+                key = run_key(namespace, metadata.run_id) + commit_ts
+                self._puts.append((Table.RUNS, key, b""))
+        for cause in set(metadata.caused_by):
+            self._puts.append((Table.CAUSES, u64(cause) + commit_ts, b""))
+
+    def _latest_of(self, agent: bytes, key: bytes) -> Latest | None:
+        """The last version of a key, which begins with its agent's; a fork inherits it."""
         try:
-            return self._latest[key]
+            latest = self._latest[key]
         except KeyError:
-            pass
+            latest = self._stored_latest(key)
+        return latest if latest is not None else self._agents.inherited(agent, key)
+
+    def _stored_latest(self, key: bytes) -> Latest | None:
         row = self._view.get(_LATEST, key)
         latest = None if row is None else codec.decode_latest(row)
         if latest is not None and not 1 <= latest[1] <= self._commit_ts:
@@ -215,10 +255,13 @@ def _invalid(what: str) -> Refused:
 
 def _conflict(conflicts: tuple[Conflict, ...]) -> Refused:
     first = conflicts[0].precondition
+    what = f"key {first.key!r}"
+    if marks.is_mark(first.agent_id, first.key):
+        what = marks.shown(first.agent_id, first.key)
     more = f" and {len(conflicts) - 1} more" if len(conflicts) > 1 else ""
     return Refused(
         Reason.CONFLICT.value,
-        f"key {first.key!r} of agent {first.agent_id!r}{more} changed since it was read; nothing "
+        f"{what} of agent {first.agent_id!r}{more} changed since it was read; nothing "
         "was written: read again and retry",
         conflicts,
     )

@@ -16,6 +16,8 @@ from statehouse.core.invariants import InvariantViolation
 _TERMINATOR = b"\x00\x01"
 _U64_MAX = 2**64 - 1
 _PLACE = Struct(">QQ")
+PLACE_BYTES = _PLACE.size
+"""What follows the names in the key of a record."""
 
 
 class Table(IntEnum):
@@ -40,9 +42,15 @@ class Table(IntEnum):
     SESSIONS = 8
     """client id -> session."""
     AGENTS = 9
-    """namespace, agent -> the commit_ts that first wrote to it."""
+    """namespace, agent -> the commit_ts that first wrote to it, and of a fork where from."""
     NAMESPACES = 10
     """namespace -> the commit_ts that first wrote to it."""
+    FORKS = 11
+    """namespace, agent, commit_ts -> the agent that this commit forked from it."""
+    RUNS = 12
+    """namespace, run id, commit_ts -> nothing."""
+    CAUSES = 13
+    """commit_ts of the cause, commit_ts of what it led to -> nothing."""
 
 
 META_FORMAT = b"format"
@@ -80,6 +88,16 @@ def agent_key(namespace: str, agent_id: str) -> bytes:
     return terminated(namespace) + terminated(agent_id)
 
 
+def namespace_of(agent: bytes) -> bytes:
+    """The key of the namespace of an agent's key."""
+    return agent[: agent.index(_TERMINATOR) + len(_TERMINATOR)]
+
+
+def run_key(namespace: str, run_id: str) -> bytes:
+    """What the keys of a run's commits begin with."""
+    return terminated(namespace) + terminated(run_id)
+
+
 def latest_key(namespace: str, agent_id: str, key: str) -> bytes:
     """The key of a key's latest version, and what the keys of its records begin with."""
     return terminated(namespace) + terminated(agent_id) + terminated(key)
@@ -92,7 +110,7 @@ def record_key(latest: bytes, commit_ts: int, version: int = _U64_MAX) -> bytes:
 
 def record_place(row_key: bytes) -> tuple[int, int]:
     """commit_ts and version of a record's key."""
-    commit_ts, version = _PLACE.unpack(row_key[-16:])
+    commit_ts, version = _PLACE.unpack(row_key[-PLACE_BYTES:])
     return _U64_MAX - commit_ts, _U64_MAX - version
 
 

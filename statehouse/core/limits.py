@@ -31,6 +31,9 @@ METADATA_CAUSES_MAX: Final = 64
 JSON_DEPTH_MAX: Final = 512
 """Levels of nesting of a JSON value."""
 
+FORK_DEPTH_MAX: Final = 64
+"""Forks of forks between an agent and the first it comes from."""
+
 GET_MANY_KEYS_MAX: Final = 1024
 """Keys of one multi-key read."""
 

@@ -25,6 +25,8 @@ from statehouse.core.model import Kind, Operation
 if TYPE_CHECKING:
     from typing import Any
 
+    from statehouse.core.model import Transaction
+
 FIRST: Final = "\x00"
 """What the keys of labels and forks, and the agents that are no client's, begin with."""
 LABEL: Final = "\x00label\x00"
@@ -34,6 +36,7 @@ FORK: Final = "\x00fork"
 CURSORS: Final = "\x00cursors"
 """The agent whose keys are the names of a namespace's cursors."""
 
+_ORDINARY = "\x01"
 _JSON, _TOMBSTONE = Kind.JSON.value, Kind.TOMBSTONE.value
 _encode = msgspec.json.encode
 _decode_point = msgspec.json.Decoder(int).decode
@@ -87,6 +90,31 @@ def operation_of(namespace: str, agent_id: str, mark: Mark) -> Operation:
 def is_mark(agent_id: str, key: str) -> bool:
     """Whether these names are not a client's."""
     return key[:1] == FIRST or agent_id[:1] == FIRST
+
+
+def among(transaction: Transaction) -> bool:
+    """Whether a transaction sets a mark. Asked of every one, so it is quick, and sure of a no."""
+    for operation in transaction.operations:
+        if operation.key < _ORDINARY or operation.agent_id < _ORDINARY:
+            return True
+    return False
+
+
+def fault_of(transaction: Transaction) -> str | None:
+    """What is wrong with the form of a transaction's marks; None: nothing."""
+    for operation in transaction.operations:
+        if not is_mark(operation.agent_id, operation.key):
+            continue
+        try:
+            mark = mark_of(operation.agent_id, operation.key, operation.kind, operation.value)
+        except ValueError as error:
+            return str(error)
+        if isinstance(mark, Fork) and len(transaction.operations) > 1:
+            return (
+                f"the fork of agent {operation.agent_id!r} comes with other operations; commit it "
+                "alone, and then write to the fork"
+            )
+    return None
 
 
 def mark_of(agent_id: str, key: str, kind: int, value: bytes) -> Mark:

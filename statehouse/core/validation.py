@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from statehouse.core import codec, limits
+from statehouse.core import codec, limits, marks
 from statehouse.core.errors import Failure, LimitExceeded, Reason
 from statehouse.core.model import (
     Expectation,
@@ -54,8 +54,12 @@ def check_scope(namespace: str, agent_id: str, prefix: str) -> None:
         _check_name(prefix, "prefix")
 
 
-def check_transaction(transaction: Transaction) -> bytes:
-    """Everything of a transaction, its op id included; returns its canonical bytes."""
+def check_transaction(transaction: Transaction, marked: frozenset[int] = frozenset()) -> bytes:
+    """Everything of a transaction, its op id included; returns its canonical bytes.
+
+    marked: the places of operations that were asked for as marks; what else is named like one is
+    refused.
+    """
     _check_op_id(transaction)
     if transaction.txn_id:
         _check_name(transaction.txn_id, "txn_id")
@@ -66,9 +70,17 @@ def check_transaction(transaction: Transaction) -> bytes:
     if count > limits.TRANSACTION_PRECONDITIONS_MAX:
         raise _too_large("the number of preconditions", "transaction_preconditions_max", count)
     for number, operation in enumerate(transaction.operations):
-        check_operation(operation, f"operations[{number}].")
+        if number in marked:
+            _check_mark(operation, f"operations[{number}].")
+        else:
+            check_operation(operation, f"operations[{number}].")
+    of_marks = {_names(transaction.operations[number]) for number in marked}
     for number, precondition in enumerate(transaction.preconditions):
-        _check_precondition(precondition, f"preconditions[{number}].")
+        of_mark = bool(of_marks) and _names(precondition) in of_marks
+        _check_precondition(precondition, f"preconditions[{number}].", of_mark)
+    fault = marks.fault_of(transaction) if marked else None
+    if fault is not None:
+        raise _invalid(fault)
     check_metadata(transaction.metadata)
     encoded = codec.encode_transaction(transaction)
     if len(encoded) > limits.TRANSACTION_BYTES_MAX:
@@ -132,6 +144,13 @@ def shape_fault(submission: Submission, transaction: Transaction) -> str | None:
     for operation in transaction.operations:
         if operation.kind not in _KINDS:
             return f"an operation on key {operation.key!r} has the unknown kind {operation.kind}"
+    if marks.among(transaction):
+        fault = marks.fault_of(transaction)
+        if fault is not None:
+            return fault
+    causes = transaction.metadata.caused_by
+    if causes and min(causes) < 1:
+        return f"metadata.caused_by names {min(causes)}, which is no commit"
     for precondition in transaction.preconditions:
         if precondition.expectation not in _EXPECTATIONS:
             return f"a precondition has the unknown expectation {precondition.expectation}"
@@ -147,10 +166,36 @@ def _check_op_id(transaction: Transaction) -> None:
     _check_number(transaction.sequence, 1, "op_id.sequence")
 
 
-def _check_precondition(precondition: Precondition, field: str) -> None:
-    _check_name(precondition.namespace, field, "namespace")
-    _check_name(precondition.agent_id, field, "agent_id")
-    _check_name(precondition.key, field, "key")
+def _check_mark(operation: Operation, field: str) -> None:
+    """What must hold of a mark's own names; its form is checked with the transaction's."""
+    _check_name(operation.namespace, field, "namespace")
+    try:
+        mark = marks.mark_of(operation.agent_id, operation.key, operation.kind, operation.value)
+    except ValueError as error:
+        raise _invalid(f"{field}mark: {error}") from None
+    if not isinstance(mark, marks.Cursor):
+        _check_name(operation.agent_id, field, "agent_id")
+    if isinstance(mark, marks.Fork):
+        _check_name(mark.parent_id, field, "mark.fork.parent_id")
+    elif isinstance(mark, marks.Label):
+        _check_name(mark.name, field, "mark.label.name")
+    else:
+        _check_name(mark.name, field, "mark.cursor.name")
+        if mark.agent_id:
+            _check_name(mark.agent_id, field, "mark.cursor.agent_id")
+        if mark.prefix:
+            _check_name(mark.prefix, field, "mark.cursor.prefix")
+
+
+def _names(one: Operation | Precondition) -> tuple[str, str, str]:
+    return one.namespace, one.agent_id, one.key
+
+
+def _check_precondition(precondition: Precondition, field: str, of_mark: bool) -> None:
+    if not of_mark:
+        _check_name(precondition.namespace, field, "namespace")
+        _check_name(precondition.agent_id, field, "agent_id")
+        _check_name(precondition.key, field, "key")
     if precondition.expectation not in _EXPECTATIONS:
         raise _invalid(f"{field}expectation {precondition.expectation} is unknown")
     _check_number(precondition.number, 0, f"{field}number")

@@ -77,7 +77,7 @@ class Database:
             self._handles = [self._db.get_column_family_handle(t.name) for t in Table]
         except Exception as error:
             raise StoreRefused(
-                f"the database in {path} cannot be opened: {error}; {_opening_advice(error)}"
+                f"the database in {path} cannot be opened: {error}; {_opening_advice(path, error)}"
             ) from error
         self._users = 1
         self._users_lock = Lock()
@@ -204,10 +204,20 @@ class Database:
         return failure
 
 
-def _opening_advice(error: Exception) -> str:
+def _opening_advice(path: Path, error: Exception) -> str:
     if _tells_full_disk(error):
         return "free space on its disk and start again"
+    if _has_other_tables(path):
+        return "its tables are those of another format: run the version that wrote it"
     return f"if its disk is sound and no other process uses it, {REPLACE_MEMBER}"
+
+
+def _has_other_tables(path: Path) -> bool:
+    try:
+        names = set(Rdict.list_cf(str(path)))
+    except Exception:
+        return False  # it cannot be read at all
+    return names - {"default"} != {table.name for table in Table}
 
 
 def _failing_advice(error: Exception) -> str:

@@ -17,3 +17,7 @@ class StoreFailed(Exception):
 
     Nothing is retried; a new start opens the database again and replays the journal.
     """
+
+
+class RowLost(StoreFailed):
+    """A row that another names is not in the database."""

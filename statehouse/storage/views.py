@@ -3,139 +3,54 @@
 A view is a commit_ts, not a snapshot of the database. Records, events and the lists of agents are
 only ever added to, each row with the commit_ts that made it; so whatever is committed later can be
 told by its number and left out, for as long as the view is held, at no cost to the writer. Only the
-`LATEST` rows and the last `TIMES` row change: a row from after the view's commit_ts sends the read
-to the records, where one seek finds the version of any moment. What is read is never half of a
-commit, because the store names a commit_ts only after the whole batch is written.
+`LATEST` rows and the last `TIMES` row change, and both tell when they did. What is read is never
+half of a commit, because the store names a commit_ts only after the whole batch is written.
 
-It must not know what keeps the rows, nor what sessions and receipts are.
+It says what is asked and within which bounds; how it is found is said by idea: lineage.py,
+records.py, events.py, history.py, verifying.py. It must not know what keeps the rows, nor what
+sessions and receipts are.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from statehouse.core import codec
-from statehouse.core.digest import GENESIS, HASH_BYTES, event_hash, value_digest
-from statehouse.core.keys import (
-    Table,
-    agent_key,
-    escaped,
-    last_name,
-    latest_key,
-    namespace_key,
-    number_of,
-    record_key,
-    record_place,
-    u64,
-)
-from statehouse.core.model import (
-    AgentRow,
-    CursorRow,
-    DiffRow,
-    Event,
-    EventHeader,
-    EventOperation,
-    ExplainedCommit,
-    ForkRow,
-    KeyBlame,
-    Kind,
-    LabelRow,
-    Record,
-    VerifyRow,
-    VersionRow,
-)
-from statehouse.storage.faults import StoreFailed
+from statehouse.core import codec, marks
+from statehouse.core.keys import Table, last_name, namespace_key, number_of, u64
+from statehouse.core.model import AgentRow, CursorRow, Kind, LabelRow
+from statehouse.storage.events import Events
+from statehouse.storage.history import History
+from statehouse.storage.lineage import Lineage
+from statehouse.storage.records import Records
+from statehouse.storage.verifying import Verifying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from statehouse.core.codec import EventBody, Head
+    from statehouse.core.codec import Head
+    from statehouse.core.model import (
+        DiffRow,
+        Event,
+        EventHeader,
+        ExplainedCommit,
+        ForkRow,
+        KeyBlame,
+        Record,
+        VerifyRow,
+        VersionRow,
+    )
     from statehouse.storage.rows import Rows
 
 _TOMBSTONE = Kind.TOMBSTONE.value
-_HEADER = codec.RECORD_HEADER_BYTES
+_BEHIND_MARKS = b"\x01"
 
 
-class _ToCome:
-    """Holds the places of what other commits of this branch bring."""
-
-    @property
-    def first_committed_at_us(self) -> int | None:
-        raise NotImplementedError
-
-    def label(self, namespace: str, agent_id: str, name: str) -> int | None:
-        raise NotImplementedError
-
-    def labels(self, namespace: str, agent_id: str) -> Iterator[LabelRow | None]:
-        raise NotImplementedError
-
-    def cursor(self, namespace: str, name: str) -> CursorRow | None:
-        raise NotImplementedError
-
-    def cursors(self, namespace: str) -> Iterator[CursorRow | None]:
-        raise NotImplementedError
-
-    def lineage(self, namespace: str, agent_id: str) -> tuple[ForkRow, ...]:
-        raise NotImplementedError
-
-    def forks(self, namespace: str, agent_id: str, limit: int) -> tuple[ForkRow, ...]:
-        raise NotImplementedError
-
-    def chain_hash_at(self, commit_ts: int) -> bytes:
-        raise NotImplementedError
-
-    def event(self, commit_ts: int) -> EventHeader | None:
-        raise NotImplementedError
-
-    def versions(
-        self,
-        namespace: str,
-        agent_id: str,
-        key: str,
-        start_ts: int = 1,
-        end_ts: int | None = None,
-        newest_first: bool = False,
-    ) -> Iterator[VersionRow | None]:
-        raise NotImplementedError
-
-    def blame(
-        self,
-        namespace: str,
-        agent_id: str,
-        prefix: str = "",
-        at: int | None = None,
-        fields: bool = False,
-    ) -> Iterator[KeyBlame | None]:
-        raise NotImplementedError
-
-    def explain(
-        self,
-        namespace: str,
-        agent_id: str,
-        key: str,
-        at: int | None = None,
-        version: int = 0,
-        limit: int = 1000,
-    ) -> Iterator[ExplainedCommit | None]:
-        raise NotImplementedError
-
-    def diff(
-        self,
-        namespace: str,
-        agent_id: str,
-        a: int,
-        other_agent_id: str,
-        b: int,
-        prefix: str = "",
-    ) -> Iterator[DiffRow | None]:
-        raise NotImplementedError
-
-
-class StateView(_ToCome):
+class StateView:
     """The state at `commit_ts`, unchanged while it is held; to be closed, by one thread used.
 
     `at` is a commit_ts: 0 is before everything, and what lies above the view's own is cut to it.
-    Iterators are lazy and must not be used after `close`.
+    Iterators are lazy and must not be used after `close`. Where one may look at many rows and find
+    nothing to tell, it breathes: it yields None about every 256 rows.
     """
 
     def __init__(self, rows: Rows, head: Head, release: Callable[[], None]) -> None:
@@ -144,6 +59,10 @@ class StateView(_ToCome):
         self.commit_ts = head.commit_ts
         self.committed_at_us = head.committed_at_us
         self.chain_head = head.chain_hash
+        self._lineage = Lineage(rows, head.commit_ts)
+        self._records = Records(rows, head.commit_ts, self._lineage)
+        self._events = Events(rows, head.commit_ts, self._lineage)
+        self._history = History(self._records, self._events, self._lineage)
 
     def close(self) -> None:
         """Lets the store go; a second call does nothing."""
@@ -157,66 +76,43 @@ class StateView(_ToCome):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @property
+    def first_committed_at_us(self) -> int | None:
+        """When the history begins: the time of commit 1; None before it."""
+        found = self._rows.first(Table.TIMES, b"") if self.commit_ts else None
+        return None if found is None else number_of(found[0])
+
     # -- Keys
 
     def get(self, namespace: str, agent_id: str, key: str, at: int | None = None) -> Record | None:
         """The version that was the last at `at`, a tombstone too; None: not written by then."""
-        prefix = latest_key(namespace, agent_id, key)
-        at = self._clip(at)
-        if at == self.commit_ts:
-            row = self._rows.get(Table.LATEST, prefix)
-            return None if row is None else self._latest(prefix, key, codec.decode_latest(row), at)
-        return self._record_at(prefix, key, at)
+        return self._records.get(namespace, agent_id, key, self._clip(at))
 
     def get_version(self, namespace: str, agent_id: str, key: str, version: int) -> Record | None:
-        """One version of the key, whenever it was; None when the view has no such version.
-
-        Versions and their commit_ts grow together, so halving finds the commit in few seeks.
-        """
-        prefix = latest_key(namespace, agent_id, key)
-        low, high = 1, self.commit_ts
-        while low < high:
-            middle = (low + high) // 2
-            place = self._place_at(prefix, middle)
-            if place is not None and place[1] >= version:
-                high = place[0]
-            else:
-                low = middle + 1
-        if version < 1 or high < 1:
-            return None
-        row = self._rows.get(Table.RECORDS, record_key(prefix, high, version))
-        return None if row is None else _record(key, row, version, high)
+        """One version of the key, whenever it was; None when the view has no such version."""
+        place = self._records.version(namespace, agent_id, key, version)
+        return None if place is None else self._records.record(key, place)
 
     def keys(
         self, namespace: str, agent_id: str, prefix: str = "", at: int | None = None
-    ) -> Iterator[str]:
+    ) -> Iterator[str | None]:
         """The keys that hold a value at `at` and begin with `prefix`, in bytewise order."""
-        at = self._clip(at)
-        for row_key, name, latest in self._latest_rows(namespace, agent_id, prefix):
-            version, commit_ts, kind, _ = latest
-            if commit_ts <= at:
-                if kind != _TOMBSTONE:
-                    yield name
-            elif version > 1:
-                record = self._record_at(row_key, name, at)
-                if record is not None and record.kind != _TOMBSTONE:
-                    yield name
+        for found in self._records.live(namespace, agent_id, prefix, self._clip(at)):
+            yield None if found is None else found[0]
 
     def scan(
         self, namespace: str, agent_id: str, prefix: str = "", at: int | None = None
-    ) -> Iterator[Record]:
+    ) -> Iterator[Record | None]:
         """The records that `keys` names, with their values."""
-        at = self._clip(at)
-        for row_key, name, latest in self._latest_rows(namespace, agent_id, prefix):
-            record = self._latest(row_key, name, latest, at)
-            if record is not None and record.kind != _TOMBSTONE:
-                yield record
+        record = self._records.record
+        for found in self._records.live(namespace, agent_id, prefix, self._clip(at)):
+            yield None if found is None else record(*found)
 
     def agents(self, namespace: str) -> Iterator[AgentRow]:
         """The agents ever written to, in bytewise order."""
         prefix = namespace_key(namespace)
-        for key, row in self._rows.forward(Table.AGENTS, prefix, prefix):
-            first_commit_ts = number_of(row)
+        for key, row in self._rows.forward(Table.AGENTS, prefix + _BEHIND_MARKS, prefix):
+            first_commit_ts = codec.decode_agent(row).first_commit_ts
             if first_commit_ts <= self.commit_ts:
                 yield AgentRow(last_name(key, len(prefix)), first_commit_ts)
 
@@ -226,7 +122,37 @@ class StateView(_ToCome):
             if number_of(row) <= self.commit_ts:
                 yield last_name(key, 0)
 
-    # -- History
+    # -- Marks
+
+    def label(self, namespace: str, agent_id: str, name: str) -> int | None:
+        """The commit_ts that the label names; None: there is none."""
+        found = self.get(namespace, agent_id, marks.LABEL + name)
+        return None if found is None else _label_row(agent_id, found).commit_ts or None
+
+    def labels(self, namespace: str, agent_id: str) -> Iterator[LabelRow | None]:
+        """The labels of an agent, by name, in bytewise order."""
+        for found in self.scan(namespace, agent_id, marks.LABEL):
+            yield None if found is None else _label_row(agent_id, found)
+
+    def cursor(self, namespace: str, name: str) -> CursorRow | None:
+        """None: it was never set; one that was deleted does not exist, but has a version."""
+        found = self.get(namespace, marks.CURSORS, name)
+        return None if found is None else _cursor_row(found)
+
+    def cursors(self, namespace: str) -> Iterator[CursorRow | None]:
+        """The cursors that exist, by name, in bytewise order."""
+        for found in self.scan(namespace, marks.CURSORS):
+            yield None if found is None else _cursor_row(found)
+
+    def lineage(self, namespace: str, agent_id: str) -> tuple[ForkRow, ...]:
+        """The agent's own fork, then its parent's, up to an agent that is no fork."""
+        return self._lineage.ancestry(namespace, agent_id)
+
+    def forks(self, namespace: str, agent_id: str, limit: int) -> tuple[ForkRow, ...]:
+        """The first forks of this agent, the oldest first."""
+        return self._lineage.forks(namespace, agent_id, limit)
+
+    # -- Events
 
     def resolve_time(self, time_us: int) -> int:
         """The last commit_ts with committed_at not after `time_us`; 0 before the first."""
@@ -234,6 +160,16 @@ class StateView(_ToCome):
             return 0
         found = self._rows.last(Table.TIMES, u64(time_us))
         return 0 if found is None else min(number_of(found[1]), self.commit_ts)
+
+    def chain_hash_at(self, commit_ts: int) -> bytes:
+        """The hash of that event; of nothing at 0. ValueError: the view does not reach it."""
+        if not 0 <= commit_ts <= self.commit_ts:
+            raise ValueError(f"commit_ts {commit_ts} is not between 0 and {self.commit_ts}")
+        return self._events.hash_at(commit_ts)
+
+    def event(self, commit_ts: int) -> EventHeader | None:
+        """One event without values; None: the view has none of that number."""
+        return self._events.header(commit_ts) if 1 <= commit_ts <= self.commit_ts else None
 
     def events(
         self,
@@ -250,149 +186,124 @@ class StateView(_ToCome):
     ) -> Iterator[Event | None]:
         """The events from start_ts to end_ts, both included, that touch the scope.
 
-        The scope is everything, a namespace, or one agent of it (ValueError: an agent without its
-        namespace); an event tells only the operations in scope.
+        The scope is everything, a namespace but for its cursors, or one agent of it; prefix: and
+        keys that begin so. An event tells only the operations in scope. run_id, caused_by: only
+        events whose metadata says so. ValueError: an agent or a run without its namespace, or a run
+        and a cause together.
         """
-        if agent_id is not None and namespace is None:
-            raise ValueError("an agent's events need its namespace")
+        if namespace is None and (agent_id is not None or run_id):
+            raise ValueError("the events of an agent or of a run need their namespace")
+        if run_id and caused_by:
+            raise ValueError("the events of a run and those of a cause are two questions")
         first, last = max(start_ts, 1), self._clip(end_ts)
         if first > last:
-            return
-        if namespace is None or agent_id is None:
-            rows = self._event_rows(first, last, newest_first)
+            return iter(())
+        events = self._events
+        if namespace is not None and run_id:
+            walk = events.walk_run(namespace, run_id, first, last, newest_first)
+        elif caused_by:
+            walk = events.walk_caused(caused_by, first, last, newest_first)
+        elif namespace is not None and agent_id is not None:
+            walk = events.walk_agent(namespace, agent_id, first, last, newest_first)
         else:
-            rows = self._agent_event_rows(agent_key(namespace, agent_id), first, last, newest_first)
-        for row in rows:
-            event = self._event(row, namespace, agent_id)
-            if event is not None:
-                yield event
+            walk = events.walk(first, last, newest_first)
+        return events.told(walk, events.scope(namespace, agent_id, prefix), with_proof=with_proof)
+
+    # -- History
+
+    def versions(
+        self,
+        namespace: str,
+        agent_id: str,
+        key: str,
+        start_ts: int = 1,
+        end_ts: int | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[VersionRow | None]:
+        """The versions made from start_ts to end_ts, both included, tombstones too."""
+        first, last = max(start_ts, 1), self._clip(end_ts)
+        return self._history.versions(namespace, agent_id, key, first, last, newest_first)
+
+    def blame(
+        self,
+        namespace: str,
+        agent_id: str,
+        prefix: str = "",
+        at: int | None = None,
+        fields: bool = False,
+    ) -> Iterator[KeyBlame | None]:
+        """For each key that `keys` names: the commit that set it, and each field of an object."""
+        return self._history.blame(namespace, agent_id, prefix, self._clip(at), fields)
+
+    def explain(
+        self,
+        namespace: str,
+        agent_id: str,
+        key: str,
+        at: int | None = None,
+        version: int = 0,
+        limit: int = 1000,
+    ) -> Iterator[ExplainedCommit | None]:
+        """The commit that set the key, what that had read, what caused it, back to the roots.
+
+        At most `limit`, by distance, then by commit_ts downwards; each once.
+        """
+        if version:
+            place = self._records.version(namespace, agent_id, key, version)
+        else:
+            place = self._records.place(namespace, agent_id, key, self._clip(at))
+        if place is None:
+            return iter(())
+        return self._history.explain(namespace, agent_id, key, place, limit)
+
+    def diff(
+        self,
+        namespace: str,
+        agent_id: str,
+        a: int,
+        other_agent_id: str,
+        b: int,
+        prefix: str = "",
+    ) -> Iterator[DiffRow | None]:
+        """The keys that differ between agent_id at a and other_agent_id at b, in bytewise order."""
+        a, b = self._clip(a), self._clip(b)
+        return self._history.diff(namespace, agent_id, a, other_agent_id, b, prefix)
 
     def verify(
         self, after: int = 0, namespace: str | None = None, agent_id: str | None = None
     ) -> Iterator[VerifyRow | None]:
-        self.check_chain()
-        yield VerifyRow(self.commit_ts, self.commit_ts, self.chain_head, finished=True)
+        """Checks each event against the chain, and each value against its event.
 
-    def check_chain(self) -> None:
-        """Checks every event against the chain of hashes, and every value against its event.
-
-        Raises StoreFailed naming the first commit_ts that does not agree.
+        A row now and then tells how far it is; the last is finished, and says so if something does
+        not agree. An agent's events are each checked against the one before. ValueError: an agent
+        without its namespace or the other way round, or with `after`, or `after` beyond the view.
         """
-        expected, previous = 1, GENESIS
-        for row in self._event_rows(1, self.commit_ts, False):
-            chain_hash, body = codec.decode_event_row(row)
-            if body.commit_ts != expected or event_hash(previous, row[HASH_BYTES:]) != chain_hash:
-                raise StoreFailed(f"the event of commit_ts {expected} is not in the chain")
-            values = self._operations(body, None, None)
-            for told, found in zip(body.operations, values, strict=True):
-                if value_digest(found.value) != told.digest:
-                    raise StoreFailed(
-                        f"the value of key {told.key!r} at commit_ts {expected} is another"
-                    )
-            expected, previous = expected + 1, chain_hash
-        if expected != self.commit_ts + 1 or previous != self.chain_head:
-            raise StoreFailed(f"the chain ends before commit_ts {self.commit_ts}")
-
-    # -- How
+        if (namespace is None) != (agent_id is None):
+            raise ValueError("what is verified is everything, or one agent of one namespace")
+        if not 0 <= after <= self.commit_ts:
+            raise ValueError(f"commit_ts {after} is not between 0 and {self.commit_ts}")
+        checks = Verifying(self._events)
+        if namespace is None or agent_id is None:
+            return checks.everything(after, self.commit_ts, self.chain_head)
+        if after:
+            raise ValueError("an agent's events are verified from its first")
+        return checks.agent(namespace, agent_id, self.commit_ts)
 
     def _clip(self, at: int | None) -> int:
         return self.commit_ts if at is None or at > self.commit_ts else at
 
-    def _latest_rows(
-        self, namespace: str, agent_id: str, prefix: str
-    ) -> Iterator[tuple[bytes, str, codec.Latest]]:
-        agent = agent_key(namespace, agent_id)
-        start = agent + escaped(prefix)
-        for key, row in self._rows.forward(Table.LATEST, start, start):
-            yield key, last_name(key, len(agent)), codec.decode_latest(row)
 
-    def _latest(self, prefix: bytes, key: str, latest: codec.Latest, at: int) -> Record | None:
-        version, commit_ts, kind, committed_at_us = latest
-        if commit_ts > at:
-            return self._record_at(prefix, key, at) if version > 1 else None
-        if kind == _TOMBSTONE:
-            return Record(key, kind, b"", version, commit_ts, committed_at_us)
-        row = self._rows.get(Table.RECORDS, record_key(prefix, commit_ts, version))
-        if row is None:
-            raise StoreFailed(f"version {version} of key {key!r} is not in the database")
-        return _record(key, row, version, commit_ts)
-
-    def _record_at(self, prefix: bytes, key: str, at: int) -> Record | None:
-        found = self._rows.first(Table.RECORDS, record_key(prefix, at))
-        if found is None or not found[0].startswith(prefix):
-            return None
-        commit_ts, version = record_place(found[0])
-        return _record(key, found[1], version, commit_ts)
-
-    def _place_at(self, prefix: bytes, at: int) -> tuple[int, int] | None:
-        found = self._rows.first(Table.RECORDS, record_key(prefix, at))
-        if found is None or not found[0].startswith(prefix):
-            return None
-        return record_place(found[0])
-
-    def _event_rows(self, first: int, last: int, newest_first: bool) -> Iterator[bytes]:
-        if newest_first:
-            for key, row in self._rows.backward(Table.EVENTS, u64(last), b""):
-                if number_of(key) < first:
-                    return
-                yield row
-        else:
-            for key, row in self._rows.forward(Table.EVENTS, u64(first), b""):
-                if number_of(key) > last:
-                    return
-                yield row
-
-    def _agent_event_rows(
-        self, agent: bytes, first: int, last: int, newest_first: bool
-    ) -> Iterator[bytes]:
-        walk = self._rows.backward if newest_first else self._rows.forward
-        start = agent + u64(last if newest_first else first)
-        for key, _ in walk(Table.AGENT_EVENTS, start, agent):
-            commit_ts = number_of(key)
-            if not first <= commit_ts <= last:
-                return
-            row = self._rows.get(Table.EVENTS, u64(commit_ts))
-            if row is None:
-                raise StoreFailed(f"the event of commit_ts {commit_ts} is not in the database")
-            yield row
-
-    def _event(self, row: bytes, namespace: str | None, agent_id: str | None) -> Event | None:
-        chain_hash, body = codec.decode_event_row(row)
-        operations = tuple(self._operations(body, namespace, agent_id))
-        if not operations and namespace is not None:
-            return None
-        return Event(
-            body.commit_ts,
-            body.committed_at_us,
-            body.txn_id,
-            body.metadata,
-            operations,
-            chain_hash,
-        )
-
-    def _operations(
-        self, body: EventBody, namespace: str | None, agent_id: str | None
-    ) -> Iterator[EventOperation]:
-        for told in body.operations:
-            if namespace is not None and told.namespace != namespace:
-                continue
-            if agent_id is not None and told.agent_id != agent_id:
-                continue
-            value = b""
-            if told.kind != _TOMBSTONE:
-                prefix = latest_key(told.namespace, told.agent_id, told.key)
-                key = record_key(prefix, body.commit_ts, told.version)
-                row = self._rows.get(Table.RECORDS, key)
-                if row is None:
-                    raise StoreFailed(
-                        f"version {told.version} of key {told.key!r} is not in the database"
-                    )
-                value = row[_HEADER:]
-            yield EventOperation(
-                told.namespace, told.agent_id, told.key, told.version, told.kind, value
-            )
+def _label_row(agent_id: str, record: Record) -> LabelRow:
+    mark = marks.mark_of(agent_id, record.key, record.kind, record.value)
+    commit_ts = mark.commit_ts if isinstance(mark, marks.Label) else 0
+    name = record.key[len(marks.LABEL) :]
+    return LabelRow(name, commit_ts, record.version, record.commit_ts, record.committed_at_us)
 
 
-def _record(key: str, row: bytes, version: int, commit_ts: int) -> Record:
-    kind, committed_at_us = codec.decode_record_header(row)
-    return Record(key, kind, row[_HEADER:], version, commit_ts, committed_at_us)
+def _cursor_row(record: Record) -> CursorRow:
+    mark = marks.mark_of(marks.CURSORS, record.key, record.kind, record.value)
+    version = record.version
+    if not isinstance(mark, marks.Cursor) or mark.deleted:
+        return CursorRow(record.key, 0, "", "", version, 0, False)
+    through, set_at = mark.through, record.commit_ts
+    return CursorRow(mark.name, through, mark.agent_id, mark.prefix, version, set_at, True)

@@ -24,6 +24,7 @@ from statehouse.core import codec, limits
 from statehouse.core.errors import Reason
 from statehouse.core.model import Committed, Expectation, Kind
 from statehouse.storage.state_store import StateStore
+from tests.helpers.chain import check_chain
 from tests.oracle.memory_store import MemoryStore
 from tests.oracle.model import Model
 from tests.oracle.writing import (
@@ -180,7 +181,7 @@ class Histories(RuleBasedStateMachine):
         with closing(self.store.view()) as view, closing(self.memory.view()) as memory:
             self._compare(view, self.model.commit_ts)
             self._compare(memory, self.model.commit_ts)
-            view.check_chain()
+            check_chain(view)
         for view, commit_ts in self.held:
             self._compare(view, commit_ts)
 

@@ -93,4 +93,5 @@ def test_the_names_of_tables_are_stored_and_stay():
     assert [table.name for table in Table] == [
         *("META", "EVENTS", "RECORDS", "LATEST", "AGENT_EVENTS", "TIMES"),
         *("RECEIPTS", "RECEIPT_GROUPS", "SESSIONS", "AGENTS", "NAMESPACES"),
+        *("FORKS", "RUNS", "CAUSES"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
+from rocksdict import Options, Rdict
 
 from statehouse.core.keys import Table
 from statehouse.storage.database import Database
@@ -54,6 +55,17 @@ def test_walks_keep_to_their_prefix(database):
     backward = database.backward(Table.EVENTS, b"b2", b"b")
     assert [key for key, _ in backward] == [b"b2", b"b1"]
     assert list(database.forward(Table.EVENTS, b"d", b"")) == []
+
+
+def test_a_database_with_other_tables_is_refused_in_words(tmp_path):
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    older = Rdict(str(tmp_path / "db"), options)
+    for table in list(Table)[:-1]:
+        older.create_column_family(table.name, Options(raw_mode=True))
+    older.close()
+    with pytest.raises(StoreRefused, match="of another format: run the version that wrote it"):
+        Database(tmp_path / "db")
 
 
 def test_a_missing_database_is_refused_and_not_made(tmp_path):

@@ -1,0 +1,219 @@
+"""Owns how events are found and told: all of them, of a scope, of a run, or led to by a commit.
+
+An event row holds no values; each lies in the record of the version the event made. A fork's events
+are those of its ancestors up to the points of the forks, then its own: as levels (lineage.py) share
+no commit, that is commit order. It must not know how versions of a key are found (records.py).
+
+Walks breathe: they yield None when they have looked at many rows and found nothing to tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from statehouse.core import codec, marks
+from statehouse.core.digest import GENESIS, HASH_BYTES
+from statehouse.core.keys import (
+    Table,
+    latest_key,
+    number_of,
+    record_key,
+    run_key,
+    u64,
+)
+from statehouse.core.model import Event, EventHeader, EventOperation, Kind
+from statehouse.storage.faults import RowLost
+from statehouse.storage.records import BREATH_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from statehouse.core.codec import EventBody, EventOperationRow
+    from statehouse.storage.lineage import Lineage
+    from statehouse.storage.rows import Rows
+
+Numbered = tuple[int, bytes]
+"""The commit_ts of an event, and its row."""
+
+_TOMBSTONE = Kind.TOMBSTONE.value
+_HEADER = codec.RECORD_HEADER_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which operations of an event are told."""
+
+    namespace: str | None = None
+    agents: dict[str, int] | None = None
+    """Each with the last commit_ts that is told of it; None: all."""
+    prefix: str = ""
+
+    @property
+    def everything(self) -> bool:
+        return self.namespace is None and not self.prefix
+
+    def operations(self, body: EventBody) -> Iterable[EventOperationRow]:
+        """Those of the event that are in scope."""
+        if self.everything:
+            return body.operations
+        return [told for told in body.operations if self._has(told, body.commit_ts)]
+
+    def _has(self, told: EventOperationRow, commit_ts: int) -> bool:
+        if self.namespace is not None and told.namespace != self.namespace:
+            return False
+        if self.prefix and not told.key.startswith(self.prefix):
+            return False
+        if self.agents is None:
+            return told.agent_id[:1] != marks.FIRST
+        return commit_ts <= self.agents.get(told.agent_id, 0)
+
+
+class Events:
+    """The events up to the commit_ts `last`."""
+
+    def __init__(self, rows: Rows, last: int, lineage: Lineage) -> None:
+        self._rows = rows
+        self._last = last
+        self._lineage = lineage
+
+    # -- One event
+
+    def row(self, commit_ts: int) -> bytes:
+        """The row of an event that must be there."""
+        row = self._rows.get(Table.EVENTS, u64(commit_ts))
+        if row is None:
+            raise RowLost(f"the event of commit_ts {commit_ts} is not in the database")
+        return row
+
+    def hash_at(self, commit_ts: int) -> bytes:
+        """The hash of that event; of nothing before the first."""
+        return self.row(commit_ts)[:HASH_BYTES] if commit_ts else GENESIS
+
+    def header(self, commit_ts: int) -> EventHeader:
+        """One event without its values."""
+        chain_hash, body = codec.decode_event_row(self.row(commit_ts))
+        return EventHeader(
+            body.commit_ts,
+            body.committed_at_us,
+            body.txn_id,
+            body.metadata,
+            tuple([_operation(told, b"") for told in body.operations]),
+            body.preconditions,
+            chain_hash,
+        )
+
+    def value(self, told: EventOperationRow | EventOperation, commit_ts: int) -> bytes:
+        """What an operation wrote."""
+        if told.kind == _TOMBSTONE:
+            return b""
+        prefix = latest_key(told.namespace, told.agent_id, told.key)
+        row = self._rows.get(Table.RECORDS, record_key(prefix, commit_ts, told.version))
+        if row is None:
+            raise RowLost(f"version {told.version} of key {told.key!r} is not in the database")
+        return row[_HEADER:]
+
+    # -- Many
+
+    def scope(self, namespace: str | None, agent_id: str | None, prefix: str) -> Scope:
+        """What is told of an agent, a namespace or everything."""
+        if agent_id is None or namespace is None:
+            return Scope(namespace, None, prefix)
+        levels = self._lineage.levels(namespace, agent_id, self._last)
+        return Scope(namespace, {level.agent_id: level.through for level in levels}, prefix)
+
+    def told(
+        self, walk: Iterable[Numbered], scope: Scope, *, with_proof: bool
+    ) -> Iterator[Event | None]:
+        """The events of a walk over rows that have something in scope."""
+        barren = 0
+        for _, row in walk:
+            event = self._event(row, scope, with_proof)
+            if event is not None:
+                barren = 0
+                yield event
+            else:
+                barren += 1
+                if barren % BREATH_ROWS == 0:
+                    yield None
+
+    def walk(self, first: int, last: int, newest_first: bool = False) -> Iterator[Numbered]:
+        """All events from first to last, both included."""
+        if newest_first:
+            for key, row in self._rows.backward(Table.EVENTS, u64(last), b""):
+                if (commit_ts := number_of(key)) < first:
+                    return
+                yield commit_ts, row
+        else:
+            for key, row in self._rows.forward(Table.EVENTS, u64(first), b""):
+                if (commit_ts := number_of(key)) > last:
+                    return
+                yield commit_ts, row
+
+    def walk_agent(
+        self, namespace: str, agent_id: str, first: int, last: int, newest_first: bool = False
+    ) -> Iterator[Numbered]:
+        """The events that touch an agent, its ancestors' before its own."""
+        for commit_ts in self.of_agent(namespace, agent_id, first, last, newest_first):
+            yield commit_ts, self.row(commit_ts)
+
+    def of_agent(
+        self, namespace: str, agent_id: str, first: int, last: int, newest_first: bool = False
+    ) -> Iterator[int]:
+        """The commit_ts of those events."""
+        levels = self._lineage.levels(namespace, agent_id, last)
+        for level in levels if newest_first else reversed(levels):
+            yield from self._indexed(
+                Table.AGENT_EVENTS, level.agent, first, level.through, newest_first
+            )
+
+    def walk_run(
+        self, namespace: str, run_id: str, first: int, last: int, newest_first: bool = False
+    ) -> Iterator[Numbered]:
+        """The events of a run that touch the namespace."""
+        run = run_key(namespace, run_id)
+        for commit_ts in self._indexed(Table.RUNS, run, first, last, newest_first):
+            yield commit_ts, self.row(commit_ts)
+
+    def walk_caused(
+        self, cause: int, first: int, last: int, newest_first: bool = False
+    ) -> Iterator[Numbered]:
+        """The events that name the cause."""
+        for commit_ts in self._indexed(Table.CAUSES, u64(cause), first, last, newest_first):
+            yield commit_ts, self.row(commit_ts)
+
+    def _indexed(
+        self, table: Table, prefix: bytes, first: int, last: int, newest_first: bool
+    ) -> Iterator[int]:
+        if first > last:
+            return
+        walk = self._rows.backward if newest_first else self._rows.forward
+        start = prefix + u64(last if newest_first else first)
+        for key, _ in walk(table, start, prefix):
+            commit_ts = number_of(key)
+            if not first <= commit_ts <= last:
+                return
+            yield commit_ts
+
+    def _event(self, row: bytes, scope: Scope, with_proof: bool) -> Event | None:
+        chain_hash, body = codec.decode_event_row(row)
+        commit_ts = body.commit_ts
+        operations = tuple(
+            [_operation(told, self.value(told, commit_ts)) for told in scope.operations(body)]
+        )
+        if not operations and not scope.everything:
+            return None
+        return Event(
+            commit_ts,
+            body.committed_at_us,
+            body.txn_id,
+            body.metadata,
+            operations,
+            chain_hash,
+            self.hash_at(commit_ts - 1) if with_proof else b"",
+            row[HASH_BYTES:] if with_proof else b"",
+        )
+
+
+def _operation(told: EventOperationRow, value: bytes) -> EventOperation:
+    return EventOperation(told.namespace, told.agent_id, told.key, told.version, told.kind, value)

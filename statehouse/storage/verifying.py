@@ -1,0 +1,107 @@
+"""Owns the check of a node's own record: events against the chain, values against their events.
+
+What does not agree is found and told, with the first commit_ts it concerns; only a database that
+cannot be read is a failure. It must not know how events are found (events.py).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from statehouse.core import codec
+from statehouse.core.codec import CodecError
+from statehouse.core.digest import GENESIS, HASH_BYTES, event_hash
+from statehouse.core.model import VerifyRow
+from statehouse.storage.events import Scope
+from statehouse.storage.faults import RowLost
+from statehouse.storage.records import BREATH_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from statehouse.storage.events import Events
+
+_PROGRESS_EVENTS = 16 * BREATH_ROWS
+"""Events after which a row tells how far it is; with less, only others get their turn."""
+
+
+class _Disagrees(Exception):
+    """What does not agree, in words."""
+
+
+class Verifying:
+    """One check of events, as far as it has come."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._count = 0
+        self._through = 0
+        self._hash = GENESIS
+
+    def everything(self, after: int, last: int, head: bytes) -> Iterator[VerifyRow | None]:
+        """Every event from after `after`, whose hash is taken as right, to `last`.
+
+        head: the hash that the last one must have.
+        """
+        scope = Scope()
+        expected = after
+        try:
+            self._through, self._hash = after, self._events.hash_at(after)
+            for commit_ts, row in self._events.walk(after + 1, last):
+                expected += 1
+                if commit_ts != expected:
+                    raise _Disagrees(f"the event of commit_ts {expected} is not there")
+                self._check(row, commit_ts, self._hash, scope)
+                if self._count % BREATH_ROWS == 0:
+                    yield None if self._count % _PROGRESS_EVENTS else self._told()
+            if expected != last:
+                expected += 1
+                raise _Disagrees(f"the chain ends before commit_ts {last}")
+            if self._hash != head:
+                raise _Disagrees("the last event is not the one that the head of the chain names")
+        except _FOUND as fault:
+            yield self._told(expected, str(fault))
+        else:
+            yield self._told(finished=True)
+
+    def agent(self, namespace: str, agent_id: str, last: int) -> Iterator[VerifyRow | None]:
+        """The events of an agent to `last`, each against the one before it, and its values."""
+        scope = self._events.scope(namespace, agent_id, "")
+        for commit_ts in self._events.of_agent(namespace, agent_id, 1, last):
+            try:
+                previous = self._events.hash_at(commit_ts - 1)
+                self._check(self._events.row(commit_ts), commit_ts, previous, scope)
+            except _FOUND as fault:
+                yield self._told(commit_ts, str(fault))
+                return
+            if self._count % BREATH_ROWS == 0:
+                yield None if self._count % _PROGRESS_EVENTS else self._told()
+        yield self._told(finished=True)
+
+    def _check(self, row: bytes, commit_ts: int, previous: bytes, scope: Scope) -> None:
+        chain_hash = row[:HASH_BYTES]
+        if event_hash(previous, row[HASH_BYTES:]) != chain_hash:
+            raise _Disagrees(f"the event of commit_ts {commit_ts} has another hash")
+        _, body = codec.decode_event_row(row)
+        if body.commit_ts != commit_ts:
+            raise _Disagrees(f"the event of commit_ts {commit_ts} says it is {body.commit_ts}")
+        for told in scope.operations(body):
+            value = self._events.value(told, commit_ts)
+            if sha256(value).digest() != told.digest:
+                raise _Disagrees(f"the value of key {told.key!r} has another hash")
+        self._count += 1
+        self._through, self._hash = commit_ts, chain_hash
+
+    def _told(self, bad_commit_ts: int = 0, fault: str = "", finished: bool = False) -> VerifyRow:
+        return VerifyRow(
+            self._count,
+            self._through,
+            self._hash,
+            bad_commit_ts,
+            fault,
+            finished or bool(fault),
+        )
+
+
+_FOUND = (_Disagrees, RowLost, CodecError)
