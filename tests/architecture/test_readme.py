@@ -11,7 +11,8 @@ import pytest
 from tests.helpers import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/sdk.md", "docs/cli.md")
+TUTORIALS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/tutorials/[0-9]*.md"))
+PAGES = ("README.md", "docs/sdk.md", "docs/cli.md", *TUTORIALS)
 
 # The addresses a reader's cluster has, as the pages write them, the longest first.
 WRITTEN_ENDPOINTS = (

@@ -2,7 +2,8 @@
 
 A page's Python shares one namespace. Shell blocks run under bash; of a `console` block the lines
 after `$ ` run, and what is shown below each must be what it prints, `...` standing for anything.
-`<!-- not run: reason -->` on the line above a block exempts it. It knows no cluster.
+`<!-- not run: reason -->` on the line above a block exempts it; `<!-- file: NAME -->` saves it for
+the shell under that name. It knows no cluster.
 """
 
 from __future__ import annotations
@@ -20,18 +21,23 @@ if TYPE_CHECKING:
 SHELL_TIMEOUT_S = 60
 SHELL = ("bash", "sh", "shell")
 EXEMPT = re.compile(r"<!--\s*not run:\s*(?P<reason>\S.*?)\s*-->")
+SAVED = re.compile(r"<!--\s*file:\s*(?P<name>[\w.-]+)\s*-->")
 FENCE = re.compile(r"^(?P<indent>\s*)```(?P<language>[a-zA-Z0-9_+-]*)\s*$")
 
 
 @dataclass(frozen=True)
 class Snippet:
-    """One fenced block; `line` is that of its first line of code, `not_run` why it is exempt."""
+    """One fenced block; `line` is that of its first line of code, `not_run` why it is exempt.
+
+    `file` is the name it is saved under; "": it is not.
+    """
 
     page: str
     line: int
     language: str
     code: str
     not_run: str = ""
+    file: str = ""
 
     @property
     def place(self) -> str:
@@ -46,20 +52,22 @@ def snippets(page: str, text: str) -> list[Snippet]:
     """Every fenced block of a page, in order; ValueError for a fence that is never closed."""
     found: list[Snippet] = []
     lines = text.splitlines()
-    reason, number = "", 0
+    reason, file, number = "", "", 0
     while number < len(lines):
         line = lines[number]
         number += 1
         if exempt := EXEMPT.search(line):
             reason = exempt["reason"]
+        elif saved := SAVED.search(line):
+            file = saved["name"]
         elif fence := FENCE.match(line):
             end = _closing(lines, number, page)
             code = [inner.removeprefix(fence["indent"]) for inner in lines[number:end]]
             joined = "\n".join(code) + "\n"
-            found.append(Snippet(page, number + 1, fence["language"], joined, reason))
-            reason, number = "", end + 1
+            found.append(Snippet(page, number + 1, fence["language"], joined, reason, file))
+            reason, file, number = "", "", end + 1
         elif line.strip():
-            reason = ""
+            reason = file = ""
     return found
 
 
@@ -89,6 +97,9 @@ def run(
     namespace: dict[str, object] = {"__name__": "__main__"}
     ran = 0
     for snippet in page:
+        if snippet.file:
+            save([snippet], folder)
+            continue
         if not snippet.runs or snippet.not_run:
             continue
         code = snippet.code
@@ -102,6 +113,13 @@ def run(
             _run_shell(snippet, code, folder, environment)
         ran += 1
     return ran
+
+
+def save(page: list[Snippet], folder: Path) -> None:
+    """Saves the blocks that have a file's name."""
+    for snippet in page:
+        if snippet.file:
+            (folder / snippet.file).write_text(snippet.code, "utf-8")
 
 
 def _run_python(snippet: Snippet, code: str, namespace: dict[str, object]) -> None:

@@ -95,3 +95,21 @@ def test_what_a_reader_has_is_replaced_by_what_is_there(tmp_path):
     run("```bash\ntest here = here\n```\n```python\nassert 'here' == 'here'\n```\n", tmp_path)
     text = "```bash\ntest host:1 = there\n```\n```python\nassert 'host:1' == 'there'\n```\n"
     assert run(text, tmp_path, **{"host:1": "there"}) == 2
+
+
+def test_a_block_with_a_name_is_saved_and_run_only_by_the_shell(tmp_path):
+    text = """\
+        Save it:
+        <!-- file: greet.py -->
+
+        ```python
+        raise SystemExit("hello")
+        ```
+        ```console
+        $ python3 greet.py || echo "exit code $?"
+        hello
+        exit code 1
+        ```
+        """
+    assert run(dedent(text), tmp_path) == 1
+    assert [one.file for one in page(text)] == ["greet.py", ""]
