@@ -255,13 +255,14 @@ def _invalid(what: str) -> Refused:
 
 def _conflict(conflicts: tuple[Conflict, ...]) -> Refused:
     first = conflicts[0].precondition
-    what = f"key {first.key!r}"
+    what = f"key {first.key!r} of agent {first.agent_id!r}"
     if marks.is_mark(first.agent_id, first.key):
         what = marks.shown(first.agent_id, first.key)
+        if first.agent_id != marks.CURSORS:
+            what += f" of agent {first.agent_id!r}"
     more = f" and {len(conflicts) - 1} more" if len(conflicts) > 1 else ""
     return Refused(
         Reason.CONFLICT.value,
-        f"{what} of agent {first.agent_id!r}{more} changed since it was read; nothing "
-        "was written: read again and retry",
+        f"{what}{more} changed since it was read; nothing was written: read again and retry",
         conflicts,
     )

@@ -37,6 +37,9 @@ FORK_DEPTH_MAX: Final = 64
 GET_MANY_KEYS_MAX: Final = 1024
 """Keys of one multi-key read."""
 
+EXPLAIN_COMMITS_MAX: Final = 10_000
+"""Commits that one explanation of a value may tell of."""
+
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of one gRPC message, either way."""
 

@@ -39,6 +39,11 @@ def check_namespace(namespace: str, field: str = "namespace") -> None:
     _check_name(namespace, field)
 
 
+def check_name(name: str, field: str) -> None:
+    """A name of any other thing, by the same rules."""
+    _check_name(name, field)
+
+
 def check_names(namespace: str, agent_id: str, key: str) -> None:
     """The three names of one key."""
     _check_name(namespace, "namespace")

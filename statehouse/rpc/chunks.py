@@ -1,14 +1,19 @@
-"""Owns how rows become bounded messages: by bytes and by count, yielding to other calls between."""
+"""Owns how rows become bounded messages: by bytes and by count, yielding to other calls between.
+
+A row that is None is a breath: the walk has looked at many rows and found nothing to tell, and only
+gives others their turn. No breath is ever counted or told.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 from statehouse.core import limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
 Row = TypeVar("Row")
 
@@ -21,7 +26,7 @@ async def chunked(
     """Lists of rows, none empty; `size` is a row's bytes without its fixed fields.
 
     A list ends with the row that reaches CHUNK_BYTES_MAX or CHUNK_ROWS_MAX, so a message of it
-    holds at most that and one row more. A row that is None only gives others their turn.
+    holds at most that and one row more.
     """
     chunk: list[Row] = []
     size_bytes = 0
@@ -37,3 +42,31 @@ async def chunked(
             chunk, size_bytes = [], 0
     if chunk:
         yield chunk
+
+
+async def first_chunk(rows: Iterable[Row | None], size: Callable[[Row], int]) -> list[Row]:
+    """The first of those lists; empty when there is no row. `rows` is let go."""
+    async with aclosing(chunked(rows, size)) as chunks:
+        return await anext(chunks, [])
+
+
+async def pages(
+    rows: Iterable[Row | None], size: Callable[[Row], int]
+) -> AsyncGenerator[list[Row], None]:
+    """Those lists, one for each message; an answer without rows is one empty list."""
+    empty = True
+    async for chunk in chunked(rows, size):
+        empty = False
+        yield chunk
+    if empty:
+        yield []
+
+
+def at_most(rows: Iterable[Row | None], count: int) -> Iterator[Row | None]:
+    """The first `count` rows and the breaths between them; 0: all. Asks for no row too many."""
+    told = 0
+    for row in rows:
+        yield row
+        told += row is not None
+        if count and told == count:
+            return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from statehouse_proto.v2 import cluster_pb2, common_pb2, state_pb2
 
+from statehouse.core import marks
 from statehouse.core.errors import Failure, Reason
 from statehouse.core.model import (
     Committed,
@@ -22,29 +23,45 @@ from statehouse.core.model import (
     Record,
     Transaction,
 )
+from statehouse.rpc import convert_marks
 
 if TYPE_CHECKING:
     from statehouse.node_status import AddStep, MemberFacts, NodeStatus
 
 
-def transaction_from_wire(request: state_pb2.CommitRequest) -> Transaction:
-    """The transaction a client asks to commit."""
+def transaction_from_wire(
+    request: state_pb2.CommitRequest,
+) -> tuple[Transaction, frozenset[int]]:
+    """The transaction a client asks to commit, and which of its operations are marks."""
     op_id = request.op_id
-    return Transaction(
+    operations = [_operation(index, told) for index, told in enumerate(request.operations)]
+    preconditions = [_precondition(index, told) for index, told in enumerate(request.preconditions)]
+    marked = [index for index, told in enumerate(request.operations) if told.HasField("mark")]
+    for index in marked:
+        wanted = convert_marks.precondition_from_wire(
+            f"operations[{index}]", request.operations[index].mark, operations[index]
+        )
+        if wanted is not None:
+            preconditions.append(wanted)
+    transaction = Transaction(
         client_id=op_id.client_id,
         sequence=op_id.sequence,
         txn_id=request.txn_id or f"{op_id.client_id.hex()}-{op_id.sequence}",
-        operations=tuple(
-            [_operation(index, told) for index, told in enumerate(request.operations)]
-        ),
-        preconditions=tuple(
-            [_precondition(index, told) for index, told in enumerate(request.preconditions)]
-        ),
+        operations=tuple(operations),
+        preconditions=tuple(preconditions),
         metadata=_metadata(request.metadata) if request.HasField("metadata") else Metadata(),
     )
+    return transaction, frozenset(marked) if marked else _NONE_MARKED
 
 
 def _operation(index: int, told: state_pb2.Operation) -> Operation:
+    if told.HasField("mark"):
+        if told.HasField("value"):
+            raise Failure(
+                Reason.INVALID_ARGUMENT,
+                f"operations[{index}] has a value and a mark; they are two operations",
+            )
+        return convert_marks.operation_from_wire(f"operations[{index}]", told)
     if not told.HasField("value"):
         return Operation(told.namespace, told.agent_id, told.key, Kind.TOMBSTONE, b"")
     value = told.value
@@ -72,6 +89,12 @@ def _precondition(index: int, told: state_pb2.Precondition) -> Precondition:
             Reason.INVALID_ARGUMENT,
             f"preconditions[{index}] expects nothing; "
             "set version, absent (to true) or unchanged_since",
+        )
+    if marks.is_mark(told.agent_id, told.key):
+        # One that a mark beside it asks for would pass the check of names.
+        raise Failure(
+            Reason.INVALID_ARGUMENT,
+            f"preconditions[{index}] names a key with a control character; leave it out",
         )
     return Precondition(told.namespace, told.agent_id, told.key, expectation.value, number)
 
@@ -119,17 +142,22 @@ def record_to_wire(key: str, record: Record | None) -> state_pb2.Record:
 
 
 def event_to_wire(event: Event) -> state_pb2.Event:
+    """An event with what its reader may see; proof only if it was asked for."""
     return state_pb2.Event(
         commit_ts=event.commit_ts,
         committed_at_us=event.committed_at_us,
         txn_id=event.txn_id,
-        metadata=_metadata_to_wire(event.metadata),
+        metadata=metadata_to_wire(event.metadata),
         operations=[_event_operation_to_wire(operation) for operation in event.operations],
         hash=event.hash,
+        previous_hash=event.previous_hash,
+        body=event.body,
     )
 
 
 def _event_operation_to_wire(operation: EventOperation) -> state_pb2.EventOperation:
+    if marks.is_mark(operation.agent_id, operation.key):
+        return convert_marks.event_operation_to_wire(operation)
     return state_pb2.EventOperation(
         namespace=operation.namespace,
         agent_id=operation.agent_id,
@@ -139,7 +167,25 @@ def _event_operation_to_wire(operation: EventOperation) -> state_pb2.EventOperat
     )
 
 
-def _metadata_to_wire(metadata: Metadata) -> state_pb2.Metadata | None:
+def event_bytes(event: Event) -> int:
+    """About what an event takes in a message."""
+    size_bytes = metadata_bytes(event.metadata) + len(event.txn_id) + len(event.body)
+    for operation in event.operations:
+        size_bytes += len(operation.value) + len(operation.key) + _OPERATION_OVERHEAD_BYTES
+        size_bytes += len(operation.namespace) + len(operation.agent_id)
+    return size_bytes
+
+
+def metadata_bytes(metadata: Metadata) -> int:
+    """About what metadata takes in a message."""
+    if metadata == _NO_METADATA:
+        return 0
+    texts = (metadata.actor, metadata.reason, metadata.run_id, metadata.tool_call_id)
+    extra = sum([len(name) + len(text) for name, text in metadata.extra])
+    return sum([len(text) for text in texts]) + extra + 8 * len(metadata.caused_by)
+
+
+def metadata_to_wire(metadata: Metadata) -> state_pb2.Metadata | None:
     if metadata == _NO_METADATA:
         return None
     return state_pb2.Metadata(
@@ -152,7 +198,9 @@ def _metadata_to_wire(metadata: Metadata) -> state_pb2.Metadata | None:
     )
 
 
+_OPERATION_OVERHEAD_BYTES = 16
 _NO_METADATA = Metadata()
+_NONE_MARKED: frozenset[int] = frozenset()
 
 _ROLES = {
     "leader": cluster_pb2.ROLE_LEADER,

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health, health_pb2
-from statehouse_proto.services import CLUSTER_SERVICE, STATE_SERVICE, V1_SERVICE
+from statehouse_proto.services import CLUSTER_SERVICE, HISTORY_SERVICE, STATE_SERVICE, V1_SERVICE
 
 from statehouse import lifecycle
 
@@ -27,6 +27,7 @@ def serving(backend: Backend) -> dict[str, bool]:
         "": answers,
         V1_SERVICE: answers,
         STATE_SERVICE: answers,
+        HISTORY_SERVICE: answers,
         CLUSTER_SERVICE: lifecycle.can_tell_status(phase),
     }
 

@@ -51,9 +51,16 @@ def _record(
     if request.version:
         return view.get_version(*names, request.version), view.commit_ts
     if request.HasField("at"):
-        at = points.state_at(request.at, view, now_us)
+        at = _at(view, request, now_us)
         return view.get(*names, at), at
     return view.get(*names), view.commit_ts
+
+
+def _at(
+    view: View, request: state_pb2.GetRequest | state_pb2.GetManyRequest, now_us: points.NowUs
+) -> int:
+    asked = points.Asked(request.namespace, request.agent_id)
+    return points.state_at(request.at, view, now_us, asked)
 
 
 def check_get_many(request: state_pb2.GetManyRequest) -> None:
@@ -73,7 +80,7 @@ def get_many(
     view: View, request: state_pb2.GetManyRequest, now_us: points.NowUs
 ) -> state_pb2.GetManyResponse:
     """The answer to a request that was checked; refuses when it would exceed one message."""
-    at = points.state_at(request.at, view, now_us) if request.HasField("at") else None
+    at = _at(view, request, now_us) if request.HasField("at") else None
     response = state_pb2.GetManyResponse(served_at=view.commit_ts if at is None else at)
     size_bytes = 0
     for key in request.keys:

@@ -1,7 +1,10 @@
 """Owns a replay: its range, its tail, and how following goes on as events are committed.
 
-Each stretch is read from one pinned view. A follower's next stretch starts right after the last
-commit_ts of the one before, so there is neither gap nor repeat, however many commits share a pulse.
+A replay reads one message at a time, each with an iterator of its own that begins right after the
+last commit_ts told: so there is neither gap nor repeat, however many commits share a pulse, and a
+slow reader pins nothing of the store while it is waited for. A follower holds no view meanwhile
+either. What is asked of a wide range is walked in windows, so that a reader whose events are rare
+hears how far the search has come.
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from statehouse_proto.v2 import state_pb2
 
-from statehouse.core import validation
-from statehouse.core.errors import Failure, Reason
+from statehouse.core import limits, validation
+from statehouse.core.errors import Failure, LimitExceeded, Reason
 from statehouse.rpc import chunks, convert, points
 
 if TYPE_CHECKING:
@@ -25,16 +28,41 @@ if TYPE_CHECKING:
 _PROGRESS_INTERVAL_S = 5.0
 """A follower that sees nothing of its scope is told at least so often how far it is."""
 
+_MARK_INTERVAL_S = 0.25
+"""How often a reader is told, at most, that a stretch held nothing for it."""
+
+_WINDOW_COMMITS = 65_536
+"""How much of a range is searched for one message."""
+
 _COUNT_ROWS_AT_ONCE = 256
+_MESSAGE_OVERHEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
+    """What a replay tells of; without its bounds."""
+
     namespace: str | None
     agent_id: str | None
+    prefix: str
+    run_id: str
+    caused_by: int
+    with_proof: bool
 
-    def events(self, view: View, start: int, end: int) -> Iterator[Event | None]:
-        return view.events(self.namespace, self.agent_id, start, end)
+    def events(
+        self, view: View, start: int, end: int, *, newest_first: bool = False
+    ) -> Iterator[Event | None]:
+        return view.events(
+            self.namespace,
+            self.agent_id,
+            start,
+            end,
+            newest_first,
+            prefix=self.prefix,
+            run_id=self.run_id,
+            caused_by=self.caused_by,
+            with_proof=self.with_proof,
+        )
 
 
 async def replay(
@@ -45,31 +73,56 @@ async def replay(
     view = await backend.view(stale=stale)
     try:
         start, end = await _range(scope, request, view)
+        if request.follow and not stale:
+            # A follower resumes after what it has; what is further on, this cluster never told.
+            points.check_reached(start - 1, view)
         async for message in _stretch(scope, view, start, end, request.limit):
             yield message
     finally:
         view.close()
     if not request.follow:
         return
-    async for message in _follow(backend, scope, max(start, end + 1), stale=stale):
+    async for message in _follow(backend, scope, max(start - 1, end), stale=stale):
         yield message
 
 
 def _checked(request: state_pb2.ReplayRequest) -> _Scope:
     if request.agent_id:
-        validation.check_scope(request.namespace, request.agent_id, "")
+        validation.check_scope(request.namespace, request.agent_id, request.prefix)
     elif request.namespace:
         validation.check_namespace(request.namespace)
-    if request.follow and (request.HasField("end") or request.limit):
-        raise Failure(Reason.INVALID_ARGUMENT, "follow goes on for ever: leave out end and limit")
+    if request.prefix:
+        validation.check_name(request.prefix, "prefix")
+    _check_filters(request)
     if request.last and request.limit:
-        raise Failure(Reason.INVALID_ARGUMENT, "last and limit exclude each other: leave out one")
-    return _Scope(request.namespace or None, request.agent_id or None)
+        raise _invalid("last and limit exclude each other: leave out one")
+    return _Scope(
+        request.namespace or None,
+        request.agent_id or None,
+        request.prefix,
+        request.run_id,
+        request.caused_by,
+        request.with_proof,
+    )
+
+
+def _check_filters(request: state_pb2.ReplayRequest) -> None:
+    if request.run_id and request.caused_by:
+        raise _invalid("run_id and caused_by exclude each other: leave out one")
+    if request.run_id and not request.namespace:
+        raise _invalid("a run's events need the namespace: name it")
+    if not request.follow:
+        return
+    if request.HasField("end") or request.limit:
+        raise _invalid("follow goes on for ever: leave out end and limit")
+    if request.run_id or request.caused_by:
+        raise _invalid("a run, or what a commit caused, is not followed: leave out follow")
 
 
 async def _range(scope: _Scope, request: state_pb2.ReplayRequest, view: View) -> tuple[int, int]:
-    start = points.range_start(request.start, view) if request.HasField("start") else 1
-    end = points.range_end(request.end, view) if request.HasField("end") else view.commit_ts
+    asked = points.Asked(request.namespace, request.agent_id)
+    start = points.range_start(request.start, view, asked) if request.HasField("start") else 1
+    end = points.range_end(request.end, view, asked) if request.HasField("end") else view.commit_ts
     if request.last:
         start = await _start_of_last(scope, view, start, end, request.last)
     return start, end
@@ -77,9 +130,8 @@ async def _range(scope: _Scope, request: state_pb2.ReplayRequest, view: View) ->
 
 async def _start_of_last(scope: _Scope, view: View, start: int, end: int, count: int) -> int:
     """Where the last `count` events of the range begin; counts without keeping any."""
-    newest_first = view.events(scope.namespace, scope.agent_id, start, end, newest_first=True)
     seen = 0
-    for event in newest_first:
+    for event in scope.events(view, start, end, newest_first=True):
         seen += event is not None
         if event is not None and seen == count:
             return event.commit_ts
@@ -89,43 +141,61 @@ async def _start_of_last(scope: _Scope, view: View, start: int, end: int, count:
 
 
 async def _stretch(
-    scope: _Scope, view: View, start: int, end: int, limit: int = 0
+    scope: _Scope, view: View, start: int, end: int, limit: int
 ) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
     """The events of [start, end], at most `limit`; tells `end` at last when all of it was sent."""
-    sent = 0
-    async for events in chunks.chunked(scope.events(view, start, end), _event_bytes):
-        told = events if not limit else events[: limit - sent]
-        sent += len(told)
-        yield _message(told, told[-1].commit_ts)
-        if limit and sent >= limit:
+    clock = asyncio.get_running_loop().time
+    told_at_s, told_through, left = clock(), -1, limit
+    while start <= end:
+        events, through = await _next(scope, view, start, end, left)
+        if events or clock() - told_at_s >= _MARK_INTERVAL_S:
+            yield _message(events, through)
+            told_at_s, told_through = clock(), through
+        if limit and len(events) == left:
             return
-    yield _message([], end)
+        left -= len(events) if limit else 0
+        start = through + 1
+    if told_through != end:
+        yield _message([], end)
 
 
 async def _follow(
-    backend: Backend, scope: _Scope, start: int, *, stale: bool
+    backend: Backend, scope: _Scope, through: int, *, stale: bool
 ) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
+    """Whatever is committed after `through`, without an end."""
     clock = asyncio.get_running_loop().time
-    told_at_s = clock()
+    told_through, told_at_s = through, clock()
     while True:
-        if clock() - told_at_s >= _PROGRESS_INTERVAL_S:
-            yield _message([], start - 1)
-            told_at_s = clock()
+        interval_s = _MARK_INTERVAL_S if through > told_through else _PROGRESS_INTERVAL_S
+        events: list[Event] = []
         try:
-            async with asyncio.timeout_at(told_at_s + _PROGRESS_INTERVAL_S):
-                await backend.grown(start - 1, stale=stale)
+            async with asyncio.timeout_at(told_at_s + interval_s):
+                await backend.grown(through, stale=stale)
         except TimeoutError:
-            continue
-        # What is applied is committed: no barrier is needed to tell it.
-        view = await backend.view(stale=True)
-        try:
-            end = view.commit_ts
-            async for events in chunks.chunked(scope.events(view, start, end), _event_bytes):
-                yield _message(events, events[-1].commit_ts)
-                told_at_s = clock()
-            start = max(start, end + 1)
-        finally:
-            view.close()
+            pass
+        else:
+            # What is applied is committed: no barrier is needed to tell it.
+            view = await backend.view(stale=True)
+            try:
+                events, through = await _next(scope, view, through + 1, view.commit_ts, 0)
+            finally:
+                view.close()
+        if events or clock() >= told_at_s + interval_s:
+            yield _message(events, through)
+            told_through, told_at_s = through, clock()
+
+
+async def _next(
+    scope: _Scope, view: View, start: int, end: int, limit: int
+) -> tuple[list[Event], int]:
+    """What fits into one message, and the commit_ts through which it leaves nothing out."""
+    window_end = min(end, start + _WINDOW_COMMITS - 1)
+    rows = chunks.at_most(scope.events(view, start, window_end), limit)
+    events = await chunks.first_chunk(rows, _event_bytes)
+    if events:
+        return events, events[-1].commit_ts
+    await asyncio.sleep(0)
+    return events, window_end
 
 
 def _message(events: list[Event], served_at: int) -> state_pb2.ReplayResponse:
@@ -135,8 +205,18 @@ def _message(events: list[Event], served_at: int) -> state_pb2.ReplayResponse:
 
 
 def _event_bytes(event: Event) -> int:
-    names = sum(
-        len(operation.namespace) + len(operation.agent_id) + len(operation.key)
-        for operation in event.operations
-    )
-    return names + sum(len(operation.value) for operation in event.operations)
+    size_bytes = convert.event_bytes(event)
+    most = limits.MESSAGE_BYTES_MAX - limits.CHUNK_BYTES_MAX - _MESSAGE_OVERHEAD_BYTES
+    if size_bytes > most:
+        # Only a proof can do that: it repeats all names of a transaction that is full of them.
+        raise Failure(
+            Reason.TOO_LARGE,
+            f"the event of commit_ts {event.commit_ts} exceeds one message together with its "
+            "proof; replay it without",
+            limit=LimitExceeded("message_bytes_max", limits.MESSAGE_BYTES_MAX, size_bytes),
+        )
+    return size_bytes
+
+
+def _invalid(message: str) -> Failure:
+    return Failure(Reason.INVALID_ARGUMENT, message)

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from statehouse_proto.services import CLUSTER_SERVICE, STATE_SERVICE, V1_SERVICE, methods
+from statehouse_proto.services import (
+    CLUSTER_SERVICE,
+    HISTORY_SERVICE,
+    STATE_SERVICE,
+    V1_SERVICE,
+    methods,
+)
 
 from statehouse.core import limits
 from statehouse.core.errors import Reason
@@ -22,6 +28,7 @@ from statehouse.rpc.cluster_service import ClusterService
 from statehouse.rpc.exchange import Exchange
 from statehouse.rpc.handlers import Unary, named, streaming, unary
 from statehouse.rpc.health import Health
+from statehouse.rpc.history_service import HistoryService
 from statehouse.rpc.leader_route import LeaderRoute
 from statehouse.rpc.state_service import StateService
 from statehouse.rpc.v1_gateway import SWEEP_INTERVAL_S, V1Gateway
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 _log = Log("rpc")
 
 HEALTH_SERVICE = "grpc.health.v1.Health"
+SERVICES = (STATE_SERVICE, HISTORY_SERVICE, CLUSTER_SERVICE, V1_SERVICE)
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
@@ -86,13 +94,15 @@ class RpcServer:
         self._server.add_generic_rpc_handlers(
             (
                 _service(STATE_SERVICE, state_handlers(state, self._exchange)),
+                _service(HISTORY_SERVICE, history_handlers(HistoryService(backend, _now_us))),
                 _service(CLUSTER_SERVICE, cluster_handlers(backend, version, git_sha)),
                 _service(V1_SERVICE, v1_handlers(gateway)),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)
-        services = (STATE_SERVICE, CLUSTER_SERVICE, V1_SERVICE, HEALTH_SERVICE)
-        reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection(
+            (*SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME), self._server
+        )
         await self._server.start()
         self._tasks = [
             asyncio.create_task(_guarded("health", health.keep())),
@@ -131,6 +141,23 @@ def state_handlers(state: StateService, exchange: Exchange) -> Handlers:
         "ListAgents": streaming(method["ListAgents"], state.list_agents),
         "ListNamespaces": streaming(method["ListNamespaces"], state.list_namespaces),
         "Replay": streaming(method["Replay"], state.replay),
+    }
+
+
+def history_handlers(history: HistoryService) -> Handlers:
+    """statehouse.v2.HistoryService; it only reads."""
+    method = methods(HISTORY_SERVICE)
+    return {
+        "Resolve": unary(method["Resolve"], history.resolve),
+        "Versions": streaming(method["Versions"], history.versions),
+        "Blame": streaming(method["Blame"], history.blame),
+        "Explain": streaming(method["Explain"], history.explain),
+        "Diff": streaming(method["Diff"], history.diff),
+        "ListLabels": streaming(method["ListLabels"], history.list_labels),
+        "Lineage": unary(method["Lineage"], history.lineage),
+        "GetCursor": unary(method["GetCursor"], history.get_cursor),
+        "ListCursors": streaming(method["ListCursors"], history.list_cursors),
+        "Verify": streaming(method["Verify"], history.verify),
     }
 
 

@@ -56,13 +56,9 @@ class StateService:
         view = await self._backend.view(stale=is_stale(request.consistency))
         try:
             at, served_at = self._at(request, view)
-            empty = True
             rows = view.keys(request.namespace, request.agent_id, request.prefix, at)
-            async for keys in chunks.chunked(rows, len):
-                empty = False
+            async for keys in chunks.pages(rows, len):
                 yield state_pb2.ListKeysResponse(keys=keys, served_at=served_at)
-            if empty:
-                yield state_pb2.ListKeysResponse(served_at=served_at)
         finally:
             view.close()
 
@@ -73,14 +69,10 @@ class StateService:
         view = await self._backend.view(stale=is_stale(request.consistency))
         try:
             at, served_at = self._at(request, view)
-            empty = True
             rows = view.scan(request.namespace, request.agent_id, request.prefix, at)
-            async for records in chunks.chunked(rows, _record_bytes):
-                empty = False
+            async for records in chunks.pages(rows, _record_bytes):
                 told = [convert.record_to_wire(record.key, record) for record in records]
                 yield state_pb2.ScanResponse(records=told, served_at=served_at)
-            if empty:
-                yield state_pb2.ScanResponse(served_at=served_at)
         finally:
             view.close()
 
@@ -90,7 +82,8 @@ class StateService:
         """The asked commit_ts, None for the view's own, and the one the answer speaks for."""
         if not request.HasField("at"):
             return None, view.commit_ts
-        at = points.state_at(request.at, view, self._now_us)
+        asked = points.Asked(request.namespace, request.agent_id)
+        at = points.state_at(request.at, view, self._now_us, asked)
         return at, at
 
     async def list_agents(
@@ -99,16 +92,12 @@ class StateService:
         validation.check_namespace(request.namespace)
         view = await self._backend.view(stale=is_stale(request.consistency))
         try:
-            empty = True
-            async for rows in chunks.chunked(view.agents(request.namespace), _agent_bytes):
-                empty = False
+            async for rows in chunks.pages(view.agents(request.namespace), _agent_bytes):
                 agents = [
                     state_pb2.Agent(agent_id=row.agent_id, first_commit_ts=row.first_commit_ts)
                     for row in rows
                 ]
                 yield state_pb2.ListAgentsResponse(agents=agents, served_at=view.commit_ts)
-            if empty:
-                yield state_pb2.ListAgentsResponse(served_at=view.commit_ts)
         finally:
             view.close()
 
@@ -117,12 +106,8 @@ class StateService:
     ) -> AsyncGenerator[state_pb2.ListNamespacesResponse, None]:
         view = await self._backend.view(stale=is_stale(request.consistency))
         try:
-            empty = True
-            async for names in chunks.chunked(view.namespaces(), len):
-                empty = False
+            async for names in chunks.pages(view.namespaces(), len):
                 yield state_pb2.ListNamespacesResponse(namespaces=names, served_at=view.commit_ts)
-            if empty:
-                yield state_pb2.ListNamespacesResponse(served_at=view.commit_ts)
         finally:
             view.close()
 
@@ -134,11 +119,11 @@ class StateService:
 
 def submission(request: state_pb2.CommitRequest) -> Submission:
     """What is proposed for a commit; refuses what may not enter the log."""
-    transaction = convert.transaction_from_wire(request)
+    transaction, marked = convert.transaction_from_wire(request)
     return Submission(
         born_at=request.op_id.born_at,
         acknowledged_through=request.op_id.acknowledged_through,
-        transaction=validation.check_transaction(transaction),
+        transaction=validation.check_transaction(transaction, marked),
     )
 
 

@@ -9,6 +9,7 @@ from statehouse_proto.v2 import common_pb2
 
 from statehouse.core.errors import Failure, LeaderHint, LimitExceeded, Reason
 from statehouse.core.model import Conflict, Expectation, Precondition
+from statehouse.rpc import convert_marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -98,10 +99,11 @@ def _tell_conflicts(details: common_pb2.ErrorDetails, conflicts: Iterable[object
 
 def _conflict_to_wire(conflict: Conflict) -> common_pb2.Conflict:
     wanted = conflict.precondition
+    agent_id, key = convert_marks.names_to_wire(wanted.agent_id, wanted.key)
     told = common_pb2.Conflict(
         namespace=wanted.namespace,
-        agent_id=wanted.agent_id,
-        key=wanted.key,
+        agent_id=agent_id,
+        key=key,
         actual_version=conflict.actual_version,
         actual_commit_ts=conflict.actual_commit_ts,
         actual_exists=conflict.actual_exists,

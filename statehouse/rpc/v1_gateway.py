@@ -218,7 +218,9 @@ class V1Gateway:
         if request.HasField("end_ts"):
             ask.end.commit_ts = request.end_ts
         async for event in self._route.events(ask):
-            yield _fitting(_event(event))
+            told = _event(event)
+            if told.operations:
+                yield _fitting(told)
 
 
 def _release(staged: Staged) -> None:
@@ -259,6 +261,7 @@ def _struct(value: common_pb2.Value, key: str) -> Struct:
 
 
 def _event(event: state_pb2.Event) -> v1.ReplayEvent:
+    """The event as v1 can tell it: that protocol has no word for marks."""
     return v1.ReplayEvent(
         txn_id=event.txn_id,
         commit_ts=event.commit_ts,
@@ -271,6 +274,7 @@ def _event(event: state_pb2.Event) -> v1.ReplayEvent:
                 version=operation.version,
             )
             for operation in event.operations
+            if not operation.HasField("mark")
         ],
     )
 

@@ -179,6 +179,7 @@ class History:
         operations = [
             self._with_value(told, header.commit_ts)
             if header.commit_ts <= asked.get((told.namespace, told.agent_id, told.key), 0)
+            or marks.is_mark(told.agent_id, told.key)
             else told
             for told in header.operations
         ]

@@ -90,7 +90,7 @@ def client_commit(data: bytes) -> None:
     except DecodeError:
         return
     with contextlib.suppress(Failure):
-        validation.check_transaction(convert.transaction_from_wire(request))
+        validation.check_transaction(*convert.transaction_from_wire(request))
 
 
 def client_value(data: bytes) -> None:
@@ -173,7 +173,7 @@ def seeds() -> dict[str, list[bytes]]:
     commit = state_pb2.CommitRequest(op_id={"client_id": b"c" * 16, "sequence": 1})
     write = commit.operations.add(namespace="default", agent_id="agent", key="key")
     write.value.json = b'{"nested": [1, 2.5, "text", null, true]}'
-    transaction = codec.encode_transaction(convert.transaction_from_wire(commit))
+    transaction = codec.encode_transaction(convert.transaction_from_wire(commit)[0])
     submission = codec.encode_submission(codec.Submission(0, 0, transaction))
     old = v1.WriteRequest(txn_id="t", namespace="n", agent_id="a", key="k")
     old.value.update({"number": 1, "list": [1, {"deep": None}], "text": "x"})
@@ -183,9 +183,27 @@ def seeds() -> dict[str, list[bytes]]:
         "peer_message": [message],
         "peer_hello": [hello.encode_hello(member)],
         "log_entry": [transaction, submission, codec.encode_group(1, [submission])],
-        "client_commit": [commit.SerializeToString()],
+        "client_commit": [commit.SerializeToString(), *_marks()],
         "client_value": [write.value.json, b"[[[[]]]]", b"1e3"],
         "v1_write": [old.SerializeToString()],
         "settings_file": [b'name = "n1"\nlisten = "127.0.0.1:1"\n'],
         "journal_file": [b"\x00" * 40, b"\xff" * 8],
     }
+
+
+def _marks() -> list[bytes]:
+    """Commits of one mark each."""
+    op_id = {"client_id": b"c" * 16, "sequence": 1}
+    marks = (
+        {"label": {"name": "x", "commit_ts": 1}, "if_version": 1, "if_version_given": True},
+        {"fork": {"parent_id": "a", "commit_ts": 1}},
+        {"cursor": {"name": "x", "through": 1, "agent_id": "a", "prefix": "k"}},
+    )
+    operations = [
+        {"namespace": "n", "agent_id": "" if "cursor" in mark else "b", "mark": mark}
+        for mark in marks
+    ]
+    return [
+        state_pb2.CommitRequest(op_id=op_id, operations=[told]).SerializeToString()
+        for told in operations
+    ]

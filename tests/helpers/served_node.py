@@ -13,7 +13,13 @@ from pathlib import Path
 
 import grpc
 from statehouse_cluster.settings import ClusterSettings
-from statehouse_proto.services import CLUSTER_SERVICE, STATE_SERVICE, V1_SERVICE, methods
+from statehouse_proto.services import (
+    CLUSTER_SERVICE,
+    HISTORY_SERVICE,
+    STATE_SERVICE,
+    V1_SERVICE,
+    methods,
+)
 from statehouse_proto.v2 import common_pb2
 
 from statehouse.disk import DiskReserve
@@ -23,7 +29,12 @@ from statehouse.rpc.server import RpcServer
 from statehouse.rpc.status_codes import DETAILS_KEY
 from tests.helpers.lone_consensus import LoneConsensus
 
-SERVICES = {"v1": V1_SERVICE, "state": STATE_SERVICE, "cluster": CLUSTER_SERVICE}
+SERVICES = {
+    "v1": V1_SERVICE,
+    "state": STATE_SERVICE,
+    "history": HISTORY_SERVICE,
+    "cluster": CLUSTER_SERVICE,
+}
 CLIENT = b"client-of-a-test"
 
 
@@ -101,7 +112,10 @@ class ServedNode:
         raise AssertionError(f"{name} was answered with {answer}")
 
     async def commit(self, *operations, sequence=None, **fields):
-        """Commits through the native service: each operation is agent, key, JSON text or None."""
+        """Commits through the native service.
+
+        Each operation is agent, key, JSON text or None; or a mark, as the functions below give it.
+        """
         if sequence is None:
             self._sequence += 1
             sequence = self._sequence
@@ -109,7 +123,9 @@ class ServedNode:
             "state",
             "Commit",
             op_id={"client_id": CLIENT, "sequence": sequence},
-            operations=[operation(*told) for told in operations],
+            operations=[
+                told if isinstance(told, dict) else operation(*told) for told in operations
+            ],
             **fields,
         )
 
@@ -122,6 +138,28 @@ def operation(agent_id, key, text, namespace="ns"):
     elif text is not None:
         told["value"] = {"json": text.encode()}
     return told
+
+
+def label(agent_id, name, commit_ts, **mark):
+    """An operation that gives a point of the agent a name; 0: that takes the name away."""
+    return _mark(agent_id, {"label": {"name": name, "commit_ts": commit_ts}, **mark})
+
+
+def fork(agent_id, parent_id, commit_ts):
+    """An operation by which an agent begins as another was."""
+    return _mark(agent_id, {"fork": {"parent_id": parent_id, "commit_ts": commit_ts}})
+
+
+def cursor(name, through=0, *, if_version=None, **cursor):
+    """An operation that remembers how far a named reader has come."""
+    mark = {"cursor": {"name": name, "through": through, **cursor}}
+    if if_version is not None:
+        mark |= {"if_version": if_version, "if_version_given": True}
+    return _mark("", mark)
+
+
+def _mark(agent_id, mark):
+    return {"namespace": "ns", "agent_id": agent_id, "mark": mark}
 
 
 class SomeDisk(DiskReserve):

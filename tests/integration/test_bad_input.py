@@ -21,7 +21,13 @@ import grpc
 import pytest
 from statehouse_cluster.hello import Hello, decode_reply, encode_hello
 from statehouse_cluster.wire import FRAME_BYTES_MAX, FrameReader, frame
-from statehouse_proto.services import CLUSTER_SERVICE, STATE_SERVICE, V1_SERVICE, methods
+from statehouse_proto.services import (
+    CLUSTER_SERVICE,
+    HISTORY_SERVICE,
+    STATE_SERVICE,
+    V1_SERVICE,
+    methods,
+)
 from statehouse_proto.v2 import common_pb2
 
 from statehouse import (
@@ -251,7 +257,7 @@ def test_a_commit_that_was_answered_is_answered_the_same_again(unharmed, cluster
     assert [event.commit_ts for event in client.replay(agent_id)] == [first.commit_ts]
 
 
-@pytest.mark.parametrize("service", [V1_SERVICE, STATE_SERVICE, CLUSTER_SERVICE])
+@pytest.mark.parametrize("service", [V1_SERVICE, STATE_SERVICE, HISTORY_SERVICE, CLUSTER_SERVICE])
 def test_bytes_that_are_no_message_are_refused_at_every_method(unharmed, cluster, service):
     for name in methods(service):
         error = send(leader_of(cluster), service, name, b"\xff\xff\xff\xff")

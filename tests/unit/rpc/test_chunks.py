@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from statehouse.core import limits
-from statehouse.rpc.chunks import chunked
+from statehouse.rpc.chunks import at_most, chunked, first_chunk, pages
 
 
 def gathered(rows, size):
@@ -46,3 +46,54 @@ def test_others_run_between_chunks():
         assert turns >= count - 1
 
     asyncio.run(scenario())
+
+
+def test_breaths_give_others_their_turn_and_are_never_told():
+    async def scenario():
+        turns = 0
+
+        async def other():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        rows = [None] * 10 + [b"x"] + [None] * 10
+        assert [chunk async for chunk in chunked(rows, len)] == [[b"x"]]
+        task.cancel()
+        assert turns >= 20
+
+    asyncio.run(scenario())
+
+
+def test_an_answer_without_rows_is_one_empty_page():
+    async def gather(rows):
+        return [page async for page in pages(rows, len)]
+
+    assert asyncio.run(gather([])) == [[]]
+    assert asyncio.run(gather([None, None])) == [[]]
+    assert asyncio.run(gather([b"x"])) == [[b"x"]]
+
+
+def test_the_first_chunk_reads_no_further_than_it_goes():
+    read = []
+
+    def rows():
+        for number in range(3 * limits.CHUNK_ROWS_MAX):
+            read.append(number)
+            yield b""
+
+    assert len(asyncio.run(first_chunk(rows(), len))) == limits.CHUNK_ROWS_MAX
+    assert len(read) == limits.CHUNK_ROWS_MAX
+    assert asyncio.run(first_chunk([], len)) == []
+
+
+def test_so_many_rows_at_most_count_no_breaths_and_zero_is_all():
+    rows = [None, 1, None, 2, 3]
+    assert list(at_most(rows, 2)) == [None, 1, None, 2]
+    assert list(at_most(rows, 0)) == rows
+    assert list(at_most(rows, 9)) == rows
+    ending = iter(rows)
+    list(at_most(ending, 1))
+    assert next(ending) is None

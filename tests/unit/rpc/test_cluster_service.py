@@ -142,18 +142,18 @@ def test_health_means_able_to_answer(tmp_path):
                     health_pb2.HealthCheckResponse.ServingStatus.Name(a.status) for a in answers
                 ]
 
-            names = ["", SERVICES["v1"], SERVICES["state"], SERVICES["cluster"]]
-            assert await statuses(names) == ["SERVING"] * 4
+            names = ["", *(SERVICES[name] for name in ("v1", "state", "history", "cluster"))]
+            assert await statuses(names) == ["SERVING"] * 5
             node.consensus.follow(None)
-            no_leader = ["NOT_SERVING"] * 3 + ["SERVING"]
+            no_leader = ["NOT_SERVING"] * 4 + ["SERVING"]
             assert await statuses(names) == no_leader
             node.consensus.follow(node.consensus.other)
-            assert await statuses(names) == ["SERVING"] * 4
+            assert await statuses(names) == ["SERVING"] * 5
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await health.Check(health_pb2.HealthCheckRequest(service="nobody"))
             assert refused.value.code() is Code.NOT_FOUND
             await node.node.drain()
-            assert await statuses(names) == ["NOT_SERVING"] * 4
+            assert await statuses(names) == ["NOT_SERVING"] * 5
 
     run(scenario)
 

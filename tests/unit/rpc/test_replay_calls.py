@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import grpc
 import pytest
 
 from statehouse.rpc import replay
-from tests.helpers.served_node import CLIENT, end_of, operation, run, serving
+from statehouse.storage.state_store import StateStore
+from statehouse.storage.views import StateView
+from tests.helpers.served_node import CLIENT, end_of, label, operation, run, serving
 
 AGENT = {"namespace": "ns", "agent_id": "a"}
 
@@ -168,7 +171,14 @@ def test_a_follower_may_start_after_the_end_or_with_the_last_events(tmp_path):
     async def scenario():
         async with serving(tmp_path) as node:
             await filled(node)
-            later = node.stream("state", "Replay", **AGENT, follow=True, start={"commit_ts": 8})
+            later = node.stream(
+                "state",
+                "Replay",
+                **AGENT,
+                follow=True,
+                start={"commit_ts": 8},
+                consistency="CONSISTENCY_STALE",
+            )
             tail = node.stream("state", "Replay", **AGENT, follow=True, last=1)
             assert [event.commit_ts for event in (await tail.read()).events] == [5]
             await later.read()
@@ -184,6 +194,44 @@ def test_a_follower_may_start_after_the_end_or_with_the_last_events(tmp_path):
             assert rest == [7, 8]
             later.cancel()
             tail.cancel()
+
+    run(scenario)
+
+
+def test_a_follower_resumes_after_what_is_committed_but_not_in_the_future(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await filled(node)
+            following = {**AGENT, "follow": True}
+            refused = await node.refused("state", "Replay", **following, start={"commit_ts": 8})
+            assert refused.code is grpc.StatusCode.OUT_OF_RANGE
+            assert refused.reason == "REASON_FUTURE_POINT"
+            assert "7" in refused.text
+            assert "6" in refused.text
+            resumed = node.stream("state", "Replay", **following, start={"commit_ts": 7})
+            assert (await resumed.read()).served_at == 6
+            await node.commit(("a", "k", "7"))
+            assert [event.commit_ts for event in (await resumed.read()).events] == [7]
+            resumed.cancel()
+
+    run(scenario)
+
+
+def test_a_stretch_without_events_in_scope_is_told_soon(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            follow = node.stream("state", "Replay", **AGENT, follow=True)
+            await follow.read()
+            for _ in range(20):
+                await node.commit(("b", "k", "1"))
+            clock = asyncio.get_running_loop().time
+            committed_at_s = clock()
+            page = await follow.read()
+            while page.served_at < 20:
+                page = await follow.read()
+            assert not page.events
+            assert clock() - committed_at_s < 3
+            follow.cancel()
 
     run(scenario)
 
@@ -220,5 +268,170 @@ def test_a_linearizable_follower_is_sent_on_when_leadership_is_lost(tmp_path):
                 await end_of(follow)
             assert ended.value.code() is grpc.StatusCode.FAILED_PRECONDITION
             stale.cancel()
+
+    run(scenario)
+
+
+async def with_runs(node):
+    """Five commits: three of run r1, one of r2, one of none; 3 and 4 had causes."""
+    await node.commit(("a", "x/1", "1"), metadata={"run_id": "r1"})
+    await node.commit(("a", "y/1", "2"), ("b", "x/1", "2"), metadata={"run_id": "r1"})
+    await node.commit(("b", "x/2", "3"), metadata={"run_id": "r1", "caused_by": [1]})
+    await node.commit(("a", "x/1", "4"), metadata={"run_id": "r2", "caused_by": [2, 1]})
+    await node.commit(("a", "z", "5"))
+
+
+def test_events_are_found_by_prefix_by_run_and_by_cause(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await with_runs(node)
+            for expected, fields in (
+                ([1, 4], {**AGENT, "prefix": "x/"}),
+                ([1, 2, 3, 4], {"namespace": "ns", "prefix": "x/"}),
+                ([1, 2, 3, 4], {"prefix": "x/"}),
+                ([1, 2, 3], {"namespace": "ns", "run_id": "r1"}),
+                ([1, 2], {**AGENT, "run_id": "r1"}),
+                ([3, 4], {"caused_by": 1}),
+                ([4], {**AGENT, "caused_by": 1}),
+                ([], {"namespace": "ns", "run_id": "nobody"}),
+                ([2], {**AGENT, "run_id": "r1", "last": 1}),
+                ([1], {**AGENT, "run_id": "r1", "limit": 1}),
+                ([2, 3], {"namespace": "ns", "run_id": "r1", "start": {"commit_ts": 2}}),
+            ):
+                pages = await node.call("state", "Replay", **fields)
+                assert seen(pages) == expected, fields
+            pages = await node.call("state", "Replay", namespace="ns", prefix="y/")
+            assert [operation.key for operation in pages[0].events[0].operations] == ["y/1"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"run_id": "r"},
+        {"namespace": "ns", "run_id": "r", "caused_by": 1},
+        {"namespace": "ns", "run_id": "r", "follow": True},
+        {"caused_by": 1, "follow": True},
+        {"prefix": "\n"},
+        {"namespace": "ns", "start": {"label": "x"}},
+        {"namespace": "ns", "start": {}},
+    ],
+)
+def test_filters_that_make_no_sense_are_refused(tmp_path, fields):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await node.commit(("a", "k", "1"))
+            refused = await node.refused("state", "Replay", **fields)
+            assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+
+    run(scenario)
+
+
+def test_a_follower_of_a_prefix_gets_what_is_committed_under_it(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            follow = node.stream("state", "Replay", namespace="ns", prefix="x/", follow=True)
+            await follow.read()
+            await with_runs(node)
+            got = []
+            while len(got) < 4:
+                got += [event.commit_ts for event in (await follow.read()).events]
+            assert got == [1, 2, 3, 4]
+            follow.cancel()
+
+    run(scenario)
+
+
+def test_a_proof_lets_a_reader_recompute_the_chain_and_costs_others_nothing(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await filled(node)
+            pages = await node.call("state", "Replay", with_proof=True)
+            previous = bytes(32)
+            events = [event for page in pages for event in page.events]
+            for event in events:
+                assert event.previous_hash == previous
+                previous = hashlib.sha256(previous + event.body).digest()
+                assert event.hash == previous
+            pages = await node.call("state", "Replay", **AGENT)
+            assert not any(event.body for page in pages for event in page.events)
+
+    run(scenario)
+
+
+def test_a_range_may_be_bounded_by_labels(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await filled(node)
+            await node.commit(label("a", "from", 2), label("a", "to", 3))
+            bounds = {"start": {"label": "from"}, "end": {"label": "to"}}
+            assert seen(await node.call("state", "Replay", **AGENT, **bounds)) == [3]
+            refused = await node.refused("state", "Replay", **AGENT, start={"label": "nowhere"})
+            assert refused.reason == "REASON_LABEL_NOT_FOUND"
+
+    run(scenario)
+
+
+def test_events_full_of_metadata_come_in_messages_that_fit(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            for _ in range(400):
+                await node.commit(("a", "k", "1"), metadata={"reason": "r" * 16_000})
+            pages = await node.call("state", "Replay", **AGENT)
+            assert seen(pages) == list(range(1, 401))
+            assert max(page.ByteSize() for page in pages) < 300_000
+
+    run(scenario)
+
+
+def test_a_wide_search_tells_how_far_it_is_and_lets_others_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "_WINDOW_COMMITS", 4)
+    monkeypatch.setattr(replay, "_MARK_INTERVAL_S", 0.0)
+
+    async def scenario():
+        async with serving(tmp_path) as node:
+            for _ in range(10):
+                await node.commit(("b", "k", "1"))
+            await node.commit(("a", "k", "1"))
+            pages = await node.call("state", "Replay", **AGENT)
+            assert [page.served_at for page in pages] == [4, 8, 11]
+            assert seen(pages) == [11]
+
+    run(scenario)
+
+
+def test_a_slow_reader_is_waited_for_with_nothing_held(tmp_path, monkeypatch):
+    held = set()
+    make, close = StateStore.view, StateView.close
+
+    def made(store):
+        view = make(store)
+        held.add(id(view))
+        return view
+
+    def closed(view):
+        held.discard(id(view))
+        close(view)
+
+    monkeypatch.setattr(StateStore, "view", made)
+    monkeypatch.setattr(StateView, "close", closed)
+
+    async def scenario():
+        async with serving(tmp_path) as node:
+            follow = node.stream("state", "Replay", **AGENT, follow=True)
+            await follow.read()
+            # Much more than gRPC takes on for a reader that reads nothing.
+            for _ in range(300):
+                await node.commit(("a", "k", b"x" * 100_000))
+            assert not held
+            for _ in range(100):
+                await node.commit(("b", "k", "1"))
+            assert not held
+            got = []
+            while len(got) < 300:
+                got += [event.commit_ts for event in (await follow.read()).events]
+            assert got == list(range(1, 301))
+            follow.cancel()
 
     run(scenario)

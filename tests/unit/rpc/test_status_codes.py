@@ -55,6 +55,23 @@ def test_what_is_not_ours_is_no_failure_of_ours(details):
     assert status_codes.failure_from_wire(grpc.StatusCode.UNAVAILABLE, "x", details) is None
 
 
+def test_a_conflict_on_a_mark_is_told_in_words():
+    failure = Failure(
+        Reason.CONFLICT,
+        "marks changed",
+        conflicts=tuple(
+            Conflict(Precondition("ns", agent_id, key, 0, 1), 3, 9, True)
+            for agent_id, key in (("a", "\0label\0x"), ("\0cursors", "mine"), ("b", "\0fork"))
+        ),
+    )
+    told = status_codes.details_message(failure).conflicts
+    assert [(conflict.agent_id, conflict.key) for conflict in told] == [
+        ("a", "label x"),
+        ("", "cursor mine"),
+        ("b", "fork"),
+    ]
+
+
 def test_many_conflicts_fit_into_headers_and_the_first_is_always_told():
     long = "ä" * 512
     many = tuple(Conflict(Precondition(long, long, long, 0, 1), 3, 9, True) for _ in range(1000))

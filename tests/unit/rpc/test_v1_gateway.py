@@ -9,7 +9,7 @@ from google.protobuf import struct_pb2
 from statehouse.core import limits
 from statehouse.rpc import leader_route
 from statehouse.rpc.v1_values import NESTING_MAX
-from tests.helpers.served_node import Refusal, run, serving
+from tests.helpers.served_node import Refusal, fork, label, run, serving
 
 Code = grpc.StatusCode
 KEY = {"namespace": "ns", "agent_id": "a", "key": "k"}
@@ -107,6 +107,22 @@ def test_scans_and_replays_tell_only_what_is_asked(tmp_path):
                 events = await node.call("v1", "Replay", **AGENT, **bounds)
                 assert [event.commit_ts for event in events] == wanted
             assert await node.call("v1", "Replay", namespace="ns", agent_id="nobody") == []
+
+    run(scenario)
+
+
+def test_v1_is_told_of_no_marks_but_reads_a_fork_as_any_agent(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await node.commit(("a", "k", "{}"))
+            await node.commit(("a", "j", "{}"), label("a", "x", 1))
+            await node.commit(label("a", "y", 1))
+            await node.commit(fork("b", "a", 2))
+            for agent_id in ("a", "b"):
+                events = await node.call("v1", "Replay", namespace="ns", agent_id=agent_id)
+                told = [(event.commit_ts, [o.key for o in event.operations]) for event in events]
+                assert told == [(1, ["k"]), (2, ["j"])]
+            assert (await node.call("v1", "GetState", **{**KEY, "agent_id": "b"})).exists
 
     run(scenario)
 
