@@ -251,7 +251,7 @@ class ExplainedCommit(Struct, frozen=True, gc=False):
     """One commit that led to a value, so many steps away from the one that set it."""
 
     event: Event
-    """All its operations, but values only of the key that was asked about: the others are empty."""
+    """All its operations, but values only of marks and the key asked about: others are empty."""
     reads: tuple[ReadRow, ...]
     distance: int
 

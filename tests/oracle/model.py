@@ -1,19 +1,24 @@
 """What Statehouse means, written down as simply as it can be: lists, and loops over all of them.
 
-It shares no code with the engine but the words of core.model. Nothing is indexed, nothing is
-encoded; every read looks at the whole history.
+It shares no code with the engine but the words of core.model and the names of marks. Nothing is
+indexed, nothing is encoded; every read looks at the whole history. A fork is a copy.
 """
 
 from __future__ import annotations
 
-from statehouse.core import limits
+import json
+
+from statehouse.core import limits, marks
 from statehouse.core.errors import Reason
 from statehouse.core.model import (
     AgentRow,
     Committed,
     Conflict,
+    CursorRow,
     Expectation,
+    ForkRow,
     Kind,
+    LabelRow,
     Record,
 )
 
@@ -32,11 +37,13 @@ class Version:
 
 
 class Model:
-    """The state as the list of all versions, and of all commits as (commit_ts, time, txn id)."""
+    """The state as lists: of all commits, of all versions as written, and of each agent's."""
 
     def __init__(self):
         self.versions = []
-        self.commits = []
+        self.agent_versions = {}  # (namespace, agent) -> versions: its own, and copied by a fork
+        self.forked = {}  # (namespace, agent) -> (commit_ts, parent, point)
+        self.commits = []  # (commit_ts, time, transaction)
         self.receipts = {}  # (client, sequence) -> (content, answer)
         self.groups = []  # (time, commit_ts at the end, [(client, sequence)])
         self.gone = {}  # client -> (acknowledged, expired), while it has a session
@@ -73,7 +80,7 @@ class Model:
                 return answer if content == made else Reason.OP_ID_REUSED
             if made.sequence <= expired:
                 return Reason.OP_ID_EXPIRED
-        answer = self._conflicts(made) or self._commit(made, time_us)
+        answer = self._conflicts(made) or self._refusal(made) or self._commit(made, time_us)
         self.receipts[op_id] = (made, answer)
         self.groups[-1][2].append(op_id)
         let_go, expired = self.gone.get(made.client_id, (0, 0))
@@ -86,7 +93,7 @@ class Model:
     def _conflicts(self, made):
         found = []
         for asked in made.preconditions:
-            versions = self._of((asked.namespace, asked.agent_id, asked.key), self.commit_ts)
+            versions = self.of((asked.namespace, asked.agent_id, asked.key), self.commit_ts)
             last = versions[-1] if versions else None
             version = last.version if last else 0
             commit_ts = last.commit_ts if last else 0
@@ -100,14 +107,57 @@ class Model:
                 found.append(Conflict(asked, version, commit_ts, exists))
         return tuple(found)
 
+    def _refusal(self, made):
+        if max(made.metadata.caused_by, default=0) > self.commit_ts:
+            return Reason.FUTURE_POINT
+        labels_there = {}
+        for operation in made.operations:
+            name = (operation.namespace, operation.agent_id, operation.key)
+            if not marks.is_mark(*name[1:]):
+                continue
+            deletes = operation.kind == Kind.TOMBSTONE
+            told = None if deletes else json.loads(operation.value)
+            if operation.key == marks.FORK:
+                return self._fork_refusal(operation, *told)
+            if operation.key.startswith(marks.LABEL):
+                last = self.get(name, self.commit_ts)
+                there = last is not None and last.kind != Kind.TOMBSTONE
+                if deletes and not labels_there.get(name, there):
+                    return Reason.LABEL_NOT_FOUND
+                if not deletes and told > self.commit_ts:
+                    return Reason.FUTURE_POINT
+                labels_there[name] = not deletes
+            if operation.agent_id == marks.CURSORS and not deletes and told[0] > self.commit_ts:
+                return Reason.FUTURE_POINT
+        return None
+
+    def _fork_refusal(self, operation, parent, point):
+        if (operation.namespace, operation.agent_id) in self.agent_versions:
+            return Reason.AGENT_EXISTS
+        if point > self.commit_ts:
+            return Reason.FUTURE_POINT
+        copied = self.agent_versions.get((operation.namespace, parent), [])
+        if not any(one.commit_ts <= point for one in copied):
+            return Reason.AGENT_NOT_FOUND
+        if len(self.lineage(operation.namespace, parent, self.commit_ts)) >= limits.FORK_DEPTH_MAX:
+            return Reason.TOO_LARGE
+        return None
+
     def _commit(self, made, time_us):
         commit_ts = self.commit_ts + 1
         numbers = []
         for operation in made.operations:
             name = (operation.namespace, operation.agent_id, operation.key)
-            numbers.append(len([one for one in self.versions if one.name == name]) + 1)
+            if operation.key == marks.FORK:
+                parent, point = json.loads(operation.value)
+                self.forked[name[:2]] = (commit_ts, parent, point)
+                copied = self.agent_versions[name[0], parent]
+                self.agent_versions[name[:2]] = [one for one in copied if one.commit_ts <= point]
+            mine = self.agent_versions.setdefault(name[:2], [])
+            numbers.append(len([one for one in mine if one.name[2] == name[2]]) + 1)
             self.versions.append(Version(operation, numbers[-1], commit_ts, time_us))
-        self.commits.append((commit_ts, time_us, made.txn_id))
+            mine.append(self.versions[-1])
+        self.commits.append((commit_ts, time_us, made))
         return Committed(commit_ts, time_us, tuple(numbers))
 
     def _forget(self, time_us):
@@ -129,28 +179,42 @@ class Model:
                     self.floor = max(self.floor, commit_ts + 1)
 
     # -- Reading
+    #
+    # at: the moment asked about; last: what the reader's view has reached, None: the same.
 
-    def _of(self, name, at):
-        return [one for one in self.versions if one.name == name and one.commit_ts <= at]
+    def agent(self, namespace, agent_id, at, last=None):
+        """The versions an agent has at a moment; each keeps the name of who was written."""
+        forked_at = self.forked.get((namespace, agent_id), (0,))[0]
+        if forked_at > (at if last is None else last):
+            return []
+        versions = self.agent_versions.get((namespace, agent_id), [])
+        return [one for one in versions if one.commit_ts <= at]
 
-    def get(self, name, at):
-        versions = self._of(name, at)
+    def of(self, name, at, last=None):
+        return [one for one in self.agent(*name[:2], at, last) if one.name[2] == name[2]]
+
+    def get(self, name, at, last=None):
+        versions = self.of(name, at, last)
         return versions[-1].record() if versions else None
 
     def get_version(self, name, version, at):
-        found = [one.record() for one in self._of(name, at) if one.version == version]
+        found = [one.record() for one in self.of(name, at) if one.version == version]
         return found[0] if found else None
 
-    def scan(self, namespace, agent_id, prefix, at):
-        names = {one.name for one in self.versions if one.name[:2] == (namespace, agent_id)}
-        records = [self.get(name, at) for name in names if name[2].startswith(prefix)]
+    def scan(self, namespace, agent_id, prefix, at, last=None):
+        keys = {one.name[2] for one in self.agent(namespace, agent_id, at, last)}
+        keys = {key for key in keys if key.startswith(prefix or key) and key[:1] != "\x00"}
+        return self._live(namespace, agent_id, keys, at, last)
+
+    def _live(self, namespace, agent_id, keys, at, last):
+        records = [self.get((namespace, agent_id, key), at, last) for key in keys]
         live = [one for one in records if one is not None and one.kind != Kind.TOMBSTONE]
         return sorted(live, key=lambda record: record.key.encode())
 
     def agents(self, namespace, at):
         first = {}
         for one in self.versions:
-            if one.name[0] == namespace and one.commit_ts <= at:
+            if one.name[0] == namespace and one.commit_ts <= at and one.name[1][:1] != "\x00":
                 first.setdefault(one.name[1], one.commit_ts)
         return [AgentRow(agent, first[agent]) for agent in sorted(first, key=str.encode)]
 
@@ -158,20 +222,46 @@ class Model:
         found = {one.name[0] for one in self.versions if one.commit_ts <= at}
         return sorted(found, key=str.encode)
 
-    def events(self, namespace, agent_id, start_ts, end_ts):
-        """(commit_ts, time, txn id, [(name, version, kind, value)]) of each event in scope."""
-        found = []
-        for commit_ts, time_us, txn_id in self.commits[max(start_ts, 1) - 1 : end_ts]:
-            operations = [
-                (one.name, one.version, one.kind, one.value)
-                for one in self.versions
-                if one.commit_ts == commit_ts
-                and namespace in (None, one.name[0])
-                and agent_id in (None, one.name[1])
-            ]
-            if operations or namespace is None:
-                found.append((commit_ts, time_us, txn_id, operations))
-        return found
-
     def resolve_time(self, time_us, at):
         return len([commit for commit in self.commits[:at] if commit[1] <= time_us])
+
+    # -- Marks
+
+    def labels(self, namespace, agent_id, last):
+        keys = {one.name[2] for one in self.agent(namespace, agent_id, last)}
+        found = self._live(
+            namespace, agent_id, {key for key in keys if key.startswith(marks.LABEL)}, last, last
+        )
+        return [
+            LabelRow(
+                one.key.removeprefix(marks.LABEL),
+                json.loads(one.value),
+                one.version,
+                one.commit_ts,
+                one.committed_at_us,
+            )
+            for one in found
+        ]
+
+    def cursors(self, namespace, last):
+        keys = {one.name[2] for one in self.agent(namespace, marks.CURSORS, last)}
+        found = self._live(namespace, marks.CURSORS, keys, last, last)
+        return [
+            CursorRow(one.key, *json.loads(one.value), one.version, one.commit_ts, True)
+            for one in found
+        ]
+
+    def lineage(self, namespace, agent_id, last):
+        forked_at, parent, point = self.forked.get((namespace, agent_id), (last + 1, "", 0))
+        if forked_at > last:
+            return ()
+        fork = ForkRow(agent_id, parent, point, forked_at)
+        return (fork, *self.lineage(namespace, parent, last))
+
+    def forks(self, namespace, agent_id, last):
+        found = [
+            ForkRow(fork, parent, point, forked_at)
+            for (where, fork), (forked_at, parent, point) in self.forked.items()
+            if (where, parent) == (namespace, agent_id) and forked_at <= last
+        ]
+        return tuple(sorted(found, key=lambda fork: fork.forked_at))

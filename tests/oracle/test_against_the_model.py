@@ -27,6 +27,7 @@ from statehouse.storage.state_store import StateStore
 from tests.helpers.chain import check_chain
 from tests.oracle.memory_store import MemoryStore
 from tests.oracle.model import Model
+from tests.oracle.model_history import events as events_of
 from tests.oracle.writing import (
     START_US,
     client_id,
@@ -219,7 +220,7 @@ class Histories(RuleBasedStateMachine):
         for namespace, agent in scopes:
             for start_ts, end_ts in ((1, last), (0, last // 2), (last // 2, None)):
                 until = last if end_ts is None else end_ts
-                expected = model.events(namespace, agent, start_ts, until)
+                expected = events_of(model, last, namespace, agent, start_ts, until)
                 events = list(view.events(namespace, agent, start_ts, end_ts))
                 assert [_shown(event) for event in events] == expected
                 backwards = view.events(namespace, agent, start_ts, end_ts, newest_first=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statehouse.core import codec
+from statehouse.core import codec, marks
 from statehouse.core.codec import Group
 from statehouse.core.model import (
     Expectation,
@@ -35,6 +35,10 @@ def expect(key, expectation, number=0, *, namespace="default", agent="a"):
 
 def version_is(key, number, **names):
     return expect(key, Expectation.VERSION, number, **names)
+
+
+def mark(one, *, namespace="default", agent="a"):
+    return marks.operation_of(namespace, agent, one)
 
 
 def transaction(*operations, client=1, sequence, preconditions=(), metadata=None, txn_id="t"):
