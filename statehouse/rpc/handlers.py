@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from statehouse.core import limits
-from statehouse.core.errors import Failure, Reason
+from statehouse.core.errors import Failure, LimitExceeded, Reason
 from statehouse.logs import Log
 from statehouse.rpc import status_codes
 
@@ -56,7 +56,7 @@ def unary(
                 raise garbage(method) from None
             async with asyncio.timeout(_time_left_s(context)):
                 response = await answer(request)
-            return response.SerializeToString()
+            return _encoded(method, response)
         except Exception as error:
             failure = failure_of(method, error, late)
         return await refuse(context, failure, prefix)
@@ -81,7 +81,7 @@ def streaming(
             except Exception:
                 raise garbage(method) from None
             async with asyncio.timeout(context.time_remaining()), aclosing(answer(request)) as told:
-                await _send_all(context, told)
+                await _send_all(method, context, told)
             return
         except Exception as error:
             failure = failure_of(method, error, late)
@@ -107,11 +107,25 @@ def failure_of(
     return _fault(method, error)
 
 
-async def _send_all(context: Context, messages: AsyncIterator[Message]) -> None:
+async def _send_all(method: Method, context: Context, messages: AsyncIterator[Message]) -> None:
     async for message in messages:
+        encoded = _encoded(method, message)
         # A reader that takes nothing would pin its view, and the files under it, for ever.
         async with asyncio.timeout(_CALL_TIME_S_MAX):
-            await context.write(message.SerializeToString())
+            await context.write(encoded)
+
+
+def _encoded(method: Method, message: Message) -> bytes:
+    """Refuses what gRPC would not send: one row alone may exceed a message."""
+    encoded = message.SerializeToString()
+    if len(encoded) > limits.MESSAGE_BYTES_MAX:
+        raise Failure(
+            Reason.TOO_LARGE,
+            f"{method.name}: the answer has a part of {len(encoded)} bytes, above "
+            f"message_bytes_max = {limits.MESSAGE_BYTES_MAX}; ask for less detail",
+            limit=LimitExceeded("message_bytes_max", limits.MESSAGE_BYTES_MAX, len(encoded)),
+        )
+    return encoded
 
 
 def _time_left_s(context: Context) -> float:

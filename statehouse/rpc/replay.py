@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from statehouse_proto.v2 import state_pb2
 
-from statehouse.core import limits, validation
-from statehouse.core.errors import Failure, LimitExceeded, Reason
+from statehouse.core import validation
+from statehouse.core.errors import Failure, Reason
 from statehouse.rpc import chunks, convert, points
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _WINDOW_COMMITS = 65_536
 """How much of a range is searched for one message."""
 
 _COUNT_ROWS_AT_ONCE = 256
-_MESSAGE_OVERHEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,7 @@ async def _next(
     """What fits into one message, and the commit_ts through which it leaves nothing out."""
     window_end = min(end, start + _WINDOW_COMMITS - 1)
     rows = chunks.at_most(scope.events(view, start, window_end), limit)
-    events = await chunks.first_chunk(rows, _event_bytes)
+    events = await chunks.first_chunk(rows, convert.event_bytes)
     if events:
         return events, events[-1].commit_ts
     await asyncio.sleep(0)
@@ -202,20 +201,6 @@ def _message(events: list[Event], served_at: int) -> state_pb2.ReplayResponse:
     return state_pb2.ReplayResponse(
         events=[convert.event_to_wire(event) for event in events], served_at=served_at
     )
-
-
-def _event_bytes(event: Event) -> int:
-    size_bytes = convert.event_bytes(event)
-    most = limits.MESSAGE_BYTES_MAX - limits.CHUNK_BYTES_MAX - _MESSAGE_OVERHEAD_BYTES
-    if size_bytes > most:
-        # Only a proof can do that: it repeats all names of a transaction that is full of them.
-        raise Failure(
-            Reason.TOO_LARGE,
-            f"the event of commit_ts {event.commit_ts} exceeds one message together with its "
-            "proof; replay it without",
-            limit=LimitExceeded("message_bytes_max", limits.MESSAGE_BYTES_MAX, size_bytes),
-        )
-    return size_bytes
 
 
 def _invalid(message: str) -> Failure:
