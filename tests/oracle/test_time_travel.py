@@ -18,18 +18,15 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from statehouse_cluster.interfaces import Entry, Position
 
-from statehouse.core import codec
 from statehouse.core.errors import Reason
-from statehouse.core.keys import Table
 from statehouse.core.marks import CURSORS, Cursor, Fork, Label
 from statehouse.core.model import Committed, Kind, Metadata
-from statehouse.storage.state_store import StateStore
 from tests.helpers.chain import check_chain
 from tests.oracle import model_history
 from tests.oracle.memory_store import MemoryStore
 from tests.oracle.model import Model
+from tests.oracle.stores import OnRocksDB
 from tests.oracle.test_against_the_model import _shown, _told
 from tests.oracle.writing import (
     START_US,
@@ -145,27 +142,6 @@ class Drawing:
             first = write(self._pick(*KEYS), self._pick(*VALUES), **names)
         more = [delete("k", **names), write("k", b'{"x":1}', **names), write("z", agent="a")]
         return [first, *[self._pick(*more) for _ in range(self._pick(0, 0, 1, 2))]]
-
-
-class OnRocksDB:
-    """A store as MemoryStore is one, on a real database."""
-
-    def __init__(self, home):
-        self.store = StateStore(Path(home) / "state", now_us=lambda: START_US)
-        self.index = 0
-        self.view, self.close = self.store.view, self.store.close
-
-    def apply(self, *groups):
-        entries = []
-        for one in groups:
-            self.index += 1
-            payload = codec.encode_group(one.committed_at_us, one.submissions)
-            entries.append(Entry(self.index, 1, payload))
-        return self.store.apply(entries, Position(self.index, 1), None)
-
-    def rows(self):
-        database = self.store._database
-        return {table: dict(database.forward(table, b"", b"")) for table in Table if table}
 
 
 def compare_log(seed, store):
@@ -303,9 +279,9 @@ def test_any_log_on_dictionaries(seed):
 def test_any_log_on_rocksdb(seed):
     with ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(dir=MEMORY))
-        store = stack.enter_context(closing(OnRocksDB(home)))
+        store = stack.enter_context(closing(OnRocksDB(Path(home))))
         rows = compare_log(seed, store)
-        assert store.rows() == {table: found for table, found in rows.items() if table}
+        assert store.tables() == rows
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])

@@ -5,49 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
-from statehouse_cluster.interfaces import Entry, Position
 
-from statehouse.core import codec
 from statehouse.core.keys import Table, latest_key, record_key, u64
 from statehouse.core.model import AgentRow, Kind
 from statehouse.storage.faults import StoreFailed
-from statehouse.storage.state_store import StateStore
 from tests.helpers.chain import check_chain
-from tests.oracle.memory_store import MemoryStore
-from tests.oracle.writing import START_US, Writer, delete, group, write
-
-
-class Dictionaries:
-    def __init__(self, _path):
-        self.store = MemoryStore()
-        self.rows = self.store.rows
-
-    def commit(self, *submissions, at_us=START_US):
-        self.store.apply(group(*submissions, at_us=at_us))
-
-    def view(self):
-        return self.store.view()
-
-    def close(self):
-        pass
-
-
-class OnRocksDB:
-    def __init__(self, path):
-        self.store = StateStore(path / "state", now_us=lambda: START_US)
-        self.rows = self.store._database
-        self.index = 0
-
-    def commit(self, *submissions, at_us=START_US):
-        self.index += 1
-        entry = Entry(self.index, 1, codec.encode_group(at_us, submissions))
-        self.store.apply([entry], Position(self.index, 1), None)
-
-    def view(self):
-        return self.store.view()
-
-    def close(self):
-        self.store.close()
+from tests.oracle.stores import Dictionaries, OnRocksDB
+from tests.oracle.writing import START_US, Writer, delete, write
 
 
 @pytest.fixture(params=[Dictionaries, OnRocksDB])
