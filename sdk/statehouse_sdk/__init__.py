@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from statehouse_sdk.absent import ABSENT
+from statehouse_sdk.as_of import AsOf
+from statehouse_sdk.async_as_of import AsyncAsOf
 from statehouse_sdk.async_client import AsyncStatehouse
+from statehouse_sdk.async_subscription import AsyncSubscription
 from statehouse_sdk.async_transaction import AsyncTransaction
 from statehouse_sdk.client import Statehouse
 from statehouse_sdk.cluster_models import AddProgress, Leader, Member, NodeStatus
+from statehouse_sdk.diffing import Diff, FieldChange, KeyChange, json_diff
 from statehouse_sdk.errors import (
+    AgentExistsError,
+    AgentNotFoundError,
+    BeforeBeginningError,
     Conflict,
     ConflictError,
     ConnectionError,
+    CursorMovedError,
     DeadlineExceededError,
     FuturePointError,
+    HistoryRewrittenError,
     InvalidRequestError,
     InvalidValueError,
+    LabelNotFoundError,
     MembershipError,
+    MergeConflict,
+    MergeConflictError,
     NoLeaderError,
     NotFoundError,
     OutcomeUnknownError,
@@ -30,24 +43,86 @@ from statehouse_sdk.errors import (
     TransactionExpiredError,
     TransactionFinishedError,
     UnavailableError,
+    UnrelatedAgentsError,
 )
-from statehouse_sdk.models import Metadata, Operation, ReplayEvent, Snapshot, StateResult
+from statehouse_sdk.folding import replay_state, state_hash
+from statehouse_sdk.history_models import (
+    Cursor,
+    ExplainedCommit,
+    Explanation,
+    FieldBlame,
+    ForkPoint,
+    Head,
+    KeyBlame,
+    KeyVersion,
+    Label,
+    Lineage,
+    Read,
+    Verification,
+)
+from statehouse_sdk.merge_models import Merge
+from statehouse_sdk.merging import MergedKey
+from statehouse_sdk.models import (
+    CursorMark,
+    ForkMark,
+    LabelMark,
+    Metadata,
+    Operation,
+    Progress,
+    Proof,
+    ReplayEvent,
+    Snapshot,
+    StateResult,
+)
+from statehouse_sdk.proofs import Checked, check_events
+from statehouse_sdk.subscription import Subscription
 from statehouse_sdk.transaction import Transaction
 
 __all__ = [
+    "ABSENT",
     "AddProgress",
+    "AgentExistsError",
+    "AgentNotFoundError",
+    "AsOf",
+    "AsyncAsOf",
     "AsyncStatehouse",
+    "AsyncSubscription",
     "AsyncTransaction",
+    "BeforeBeginningError",
+    "Checked",
     "Conflict",
     "ConflictError",
     "ConnectionError",
+    "Cursor",
+    "CursorMark",
+    "CursorMovedError",
     "DeadlineExceededError",
+    "Diff",
+    "ExplainedCommit",
+    "Explanation",
+    "FieldBlame",
+    "FieldChange",
+    "ForkMark",
+    "ForkPoint",
     "FuturePointError",
+    "Head",
+    "HistoryRewrittenError",
     "InvalidRequestError",
     "InvalidValueError",
+    "KeyBlame",
+    "KeyChange",
+    "KeyVersion",
+    "Label",
+    "LabelMark",
+    "LabelNotFoundError",
     "Leader",
+    "Lineage",
     "Member",
     "MembershipError",
+    "Merge",
+    "MergeConflict",
+    "MergeConflictError",
+    "MergedKey",
     "Metadata",
     "NoLeaderError",
     "NodeStatus",
@@ -56,7 +131,10 @@ __all__ = [
     "OutcomeUnknownError",
     "OverloadedError",
     "PermissionDeniedError",
+    "Progress",
+    "Proof",
     "ProtocolError",
+    "Read",
     "ReplayEvent",
     "ServerError",
     "Snapshot",
@@ -64,6 +142,7 @@ __all__ = [
     "Statehouse",
     "StatehouseError",
     "StorageFullError",
+    "Subscription",
     "TooLargeError",
     "Transaction",
     "TransactionAbortedError",
@@ -71,4 +150,10 @@ __all__ = [
     "TransactionExpiredError",
     "TransactionFinishedError",
     "UnavailableError",
+    "UnrelatedAgentsError",
+    "Verification",
+    "check_events",
+    "json_diff",
+    "replay_state",
+    "state_hash",
 ]

@@ -11,10 +11,22 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from statehouse_sdk import cluster, config, convert, formatting, reads, replay, requests
+from statehouse_sdk import (
+    cluster,
+    config,
+    convert,
+    formatting,
+    history,
+    reads,
+    replay,
+    requests,
+    requests_history,
+)
+from statehouse_sdk.async_as_of import AsyncAsOf
+from statehouse_sdk.async_time_travel import AsyncTimeTravel
 from statehouse_sdk.async_transaction import AsyncTransaction
 from statehouse_sdk.awaiting import AwaitingSession
-from statehouse_sdk.errors import ConflictError, StatehouseError
+from statehouse_sdk.errors import ConflictError, CursorMovedError, StatehouseError
 from statehouse_sdk.models import At, ReplayEvent, Snapshot, StateResult
 from statehouse_sdk.reruns import TRANSACT_ATTEMPTS, Reruns
 
@@ -30,7 +42,7 @@ Request = TypeVar("Request")
 Result = TypeVar("Result")
 
 
-class AsyncStatehouse:
+class AsyncStatehouse(AsyncTimeTravel):
     """A client of one cluster for asyncio: `Statehouse`, with everything that waits to be awaited.
 
     One client serves any number of tasks of one event loop, to which it belongs from its first call
@@ -131,6 +143,8 @@ class AsyncStatehouse:
                 async with self.begin_transaction(namespace=namespace, **metadata) as tx:
                     result = await fn(tx)
                 return result
+            except CursorMovedError:
+                raise  # its subscription stays behind, however often this runs
             except ConflictError:
                 pause_s = reruns.pause_s(time.monotonic(), self._session_here().jitter())
                 if pause_s is None:
@@ -149,7 +163,7 @@ class AsyncStatehouse:
         version: int | None = None,
         stale: bool = False,
     ) -> StateResult:
-        """The key now, or as it was `at` a commit_ts or moment, or one version of it.
+        """The key now, or as it was `at` a commit_ts, moment or label, or one version of it.
 
         stale: from any node, as far as that node has come. A missing key is no error: exists False.
         Raises FuturePointError if `at` is not reached yet.
@@ -166,7 +180,7 @@ class AsyncStatehouse:
     async def read_state_at(
         self, agent_id: str, key: str, t: At, namespace: str | None = None
     ) -> StateResult:
-        """The key as it was at `t`: a commit_ts, or an aware datetime."""
+        """The key as it was at `t`: a commit_ts, an aware datetime, or a label of the agent."""
         return await self.get_state(agent_id, key, namespace, at=t)
 
     async def get_many(
@@ -232,6 +246,19 @@ class AsyncStatehouse:
         """Every namespace that was ever written to, in bytewise order."""
         return await self._run(reads.list_namespaces, requests.list_namespaces(stale))
 
+    async def as_of(
+        self, t: At | None, agent_id: str | None = None, *, namespace: str | None = None
+    ) -> AsyncAsOf:
+        """A read-only handle on everything as it was at `t` (None: now), resolved once.
+
+        agent_id: whose label `t` is. Raises FuturePointError, BeforeBeginningError,
+        LabelNotFoundError.
+        """
+        inside = self._namespace(namespace)
+        session = self._session_here()
+        request = requests_history.resolve(inside, agent_id, t)
+        return AsyncAsOf(self, await session.run(history.resolve(session, request)), inside)
+
     # -- history --------------------------------------------------------------------------------
 
     def replay(
@@ -245,13 +272,19 @@ class AsyncStatehouse:
         last: int | None = None,
         follow: bool = False,
         stale: bool = False,
+        prefix: str = "",
+        run_id: str = "",
+        caused_by: int | None = None,
+        with_proof: bool = False,
     ) -> AsyncIterator[ReplayEvent]:
         """The events of an agent ("": of the whole namespace), with its operations, in order.
 
-        Both bounds, commit_ts or aware datetimes, are inclusive. limit: at most so many events.
-        last: only the last so many of the range. follow: goes on, without an end, with events as
-        they are committed (not together with end_ts or limit). The first request is sent when the
-        first event is asked for; a lost connection is resumed without gap or repeat.
+        Both bounds, points as `at` is, are inclusive. limit: at most so many events. last: only the
+        last so many of the range. follow: goes on, without an end, with events as they are
+        committed (not together with end_ts or limit). prefix: only operations on keys that begin
+        so. run_id, caused_by: only events whose metadata says so. with_proof: each event brings
+        what its hash was made of. The first request is sent when the first event is asked for; a
+        lost connection is resumed without gap or repeat.
         """
         request = requests.replay(
             self._namespace(namespace),
@@ -262,6 +295,10 @@ class AsyncStatehouse:
             last=last,
             follow=follow,
             stale=stale,
+            prefix=prefix,
+            run_id=run_id,
+            caused_by=caused_by,
+            with_proof=with_proof,
         )
         session = self._session_here()
         return session.iterate(replay.events(session, request))

@@ -22,7 +22,7 @@ from statehouse_sdk.plans import (
 from statehouse_sdk.session import METHODS, Session, must_be_sure, must_not_repeat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from statehouse_sdk.config import ClientConfig
     from statehouse_sdk.plans import Step
@@ -39,7 +39,7 @@ class AwaitingSession(Session):
         """The plan's result, when it is there."""
         return await carry_out_awaiting(plan, self._take)
 
-    async def iterate(self, plan: Telling) -> AsyncIterator[Any]:
+    async def iterate(self, plan: Telling) -> AsyncGenerator[Any, None]:
         """What the plan tells, as it is asked for; ended early, it closes the plan."""
         try:
             step = next(plan)

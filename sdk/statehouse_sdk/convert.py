@@ -12,7 +12,7 @@ from statehouse_proto.v2 import cluster_pb2 as cluster
 from statehouse_proto.v2 import common_pb2 as common
 from statehouse_proto.v2 import state_pb2 as state
 
-from statehouse_sdk import values
+from statehouse_sdk import convert_marks, values
 from statehouse_sdk.cluster_models import AddProgress, Member, NodeStatus
 from statehouse_sdk.errors import InvalidRequestError, TooLargeError
 from statehouse_sdk.limits import NAME_BYTES_MAX
@@ -20,6 +20,7 @@ from statehouse_sdk.models import (
     At,
     Metadata,
     Operation,
+    Proof,
     ReplayEvent,
     StateResult,
     datetime_of_us,
@@ -28,6 +29,9 @@ from statehouse_sdk.models import (
 
 MISSING = StateResult(None, 0, 0, False)
 """A key never written."""
+
+MERGED = "merged/"
+"""What the label of a merge begins with; the name of its source follows."""
 
 _UINT64_MAX = 2**64 - 1
 
@@ -59,12 +63,49 @@ def checked_number(number: Any, what: str) -> int:
     return number
 
 
+def checked_label(name: Any) -> str:
+    """`name` if a label may be called so: on a command line it must not read as another point."""
+    told = checked_name(name, "label")
+    if _reads_as_a_point(told):
+        raise InvalidRequestError(
+            f"label {told!r} reads like a commit_ts or a time; as a point give the int or the"
+            " datetime itself, as a label choose a name with letters"
+        )
+    return told
+
+
+def checked_own_label(name: Any) -> str:
+    """As `checked_label`, for one that a user sets: some are kept by the client itself."""
+    told = checked_label(name)
+    if told.startswith(MERGED):
+        raise InvalidRequestError(
+            f"label {told!r}: names that begin with {MERGED} are kept by merge(); take another"
+        )
+    return told
+
+
+def _reads_as_a_point(text: str) -> bool:
+    for reads in (int, datetime.fromisoformat):
+        try:
+            reads(text)
+        except ValueError:
+            continue
+        return True
+    return False
+
+
 def point(at: At | None, what: str = "at") -> common.Point | None:
     """A point in history; None stays None, "now"."""
     if at is None:
         return None
     if isinstance(at, datetime):
         return common.Point(time_us=us_of_datetime(at))
+    if isinstance(at, str):
+        return common.Point(label=checked_label(at))
+    if not isinstance(at, int) or isinstance(at, bool):
+        raise InvalidRequestError(
+            f"{what} is {at!r:.60}; give a commit_ts (int), an aware datetime, or a label (str)"
+        )
     return common.Point(commit_ts=checked_number(at, what))
 
 
@@ -140,25 +181,46 @@ def metadata_of(message: state.Metadata) -> Metadata:
     )
 
 
-def event_of(event: state.Event, namespace: str, agent_id: str) -> ReplayEvent:
+def event_of(
+    event: state.Event, namespace: str, agent_id: str, *, with_proof: bool = False
+) -> ReplayEvent:
     """An event of a replay of this scope."""
     return ReplayEvent(
         txn_id=event.txn_id,
         commit_ts=event.commit_ts,
-        operations=[_operation_of(operation) for operation in event.operations],
+        operations=[operation_of(operation) for operation in event.operations],
         namespace=namespace,
         agent_id=agent_id,
         committed_at=datetime_of_us(event.committed_at_us),
         metadata=metadata_of(event.metadata),
         hash=event.hash,
+        proof=_proof_of(event) if with_proof else None,
     )
 
 
-def _operation_of(operation: state.EventOperation) -> Operation:
+def _proof_of(event: state.Event) -> Proof:
+    stored = [_stored(operation.value) for operation in event.operations]
+    return Proof(event.previous_hash, event.body, tuple(stored))
+
+
+def _stored(message: common.Value) -> bytes | None:
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return None
+    return message.json if kind == "json" else message.raw
+
+
+def operation_of(operation: state.EventOperation, *, withheld: bool = False) -> Operation:
+    """An operation of an event; `withheld`: its value is not told."""
+    if operation.HasField("mark"):
+        mark = convert_marks.mark_of(operation.mark)
+        return Operation(
+            "", None, operation.version, False, operation.namespace, operation.agent_id, mark
+        )
     deleted = not operation.HasField("value")
     return Operation(
         key=operation.key,
-        value=None if deleted else value_of(operation.value),
+        value=None if deleted or withheld else value_of(operation.value),
         version=operation.version,
         deleted=deleted,
         namespace=operation.namespace,

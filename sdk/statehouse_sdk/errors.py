@@ -3,6 +3,7 @@
     StatehouseError                     catches all of them
     ├── TransactionError                a commit failed, or a transaction was used wrongly
     │   ├── ConflictError               a precondition or a read did not hold; nothing was written
+    │   │   └── CursorMovedError        another reader of the same name has moved its cursor
     │   ├── TransactionAbortedError     nothing was written, for the reason in ``cause``
     │   ├── TransactionExpiredError     its timeout passed before the commit
     │   ├── TransactionFinishedError    used after it was committed or aborted
@@ -12,7 +13,10 @@
     │   ├── TooLargeError               a limit is exceeded; ``limit_name``, ``maximum``, ``actual``
     │   ├── FuturePointError            ``at`` lies after everything that is committed
     │   ├── BeforeBeginningError        ``at`` lies before the first commit
-    │   └── AgentExistsError            a fork needs an agent that was never written to
+    │   ├── AgentExistsError            a fork needs an agent that was never written to
+    │   └── UnrelatedAgentsError        a merge needs agents of one lineage
+    ├── MergeConflictError              both sides changed it, and nothing says which counts
+    ├── HistoryRewrittenError           the record is not the one it was; ``commit_ts`` tells where
     ├── UnavailableError                the cluster cannot answer now; it may later
     │   ├── ConnectionError             no node could be reached
     │   ├── NoLeaderError               nodes answer, but none of them leads
@@ -35,6 +39,7 @@ can be pickled. ConnectionError is not the builtin of that name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,10 @@ class ConflictError(TransactionError):
     def __init__(self, message: str = "", conflicts: tuple[Conflict, ...] = ()) -> None:
         super().__init__(message)
         self.conflicts = conflicts
+
+
+class CursorMovedError(ConflictError):
+    """Another reader of the same name has moved the cursor; subscribe anew to go on from there."""
 
 
 class TransactionAbortedError(TransactionError):
@@ -144,6 +153,47 @@ class BeforeBeginningError(InvalidRequestError):
 
 class AgentExistsError(InvalidRequestError):
     """A fork needs the name of an agent that was never written to."""
+
+
+class UnrelatedAgentsError(InvalidRequestError):
+    """The agents of a merge have no common ancestor: neither is a fork of the other's lineage."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeConflict:
+    """A key that both sides of a merge changed, to different values.
+
+    ``base``, ``source`` and ``target`` are its values in their last common state and on either
+    side; ABSENT where it does not exist.
+    """
+
+    key: str
+    base: Any
+    source: Any
+    target: Any
+
+    def __str__(self) -> str:
+        sides = f"source {self.source!r:.60}, target {self.target!r:.60}"
+        return f"{self.key}: base {self.base!r:.60}, {sides}"
+
+
+class MergeConflictError(StatehouseError):
+    """Both sides changed the same keys; nothing was written. ``conflicts`` tells each of them."""
+
+    def __init__(self, message: str = "", conflicts: tuple[MergeConflict, ...] = ()) -> None:
+        super().__init__(message)
+        self.conflicts = conflicts
+
+
+class HistoryRewrittenError(StatehouseError):
+    """The record does not agree with what was kept of it; ``commit_ts`` is the first that does not.
+
+    Take no answer of this cluster as true before it is known how that came about.
+    """
+
+    def __init__(self, message: str = "", commit_ts: int = 0) -> None:
+        super().__init__(message)
+        self.commit_ts = commit_ts
 
 
 class UnavailableError(StatehouseError):

@@ -64,11 +64,19 @@ def format_value_summary(value: StateValue, width_max: int = SUMMARY_WIDTH_MAX) 
     return text[: width_max - 3] + "..."
 
 
+def one_line(text: str) -> str:
+    """The text with what would break a line written as escapes."""
+    return text.translate(_ESCAPES)
+
+
 def format_event_pretty(event: ReplayEvent) -> Iterator[str]:
     """One line for each operation."""
     for operation in event.operations:
         word = _word(operation)
         fields = _head(event, operation)
+        if operation.mark is not None:
+            yield "  ".join([*fields, "MARK ", one_line(str(operation.mark))])
+            continue
         fields += [f"{word:<5}", f"key={format_key(operation.key):<20}", f"v={operation.version}"]
         if not operation.deleted:
             fields.append(format_value_summary(operation.value))
@@ -79,6 +87,10 @@ def format_event_verbose(event: ReplayEvent) -> Iterator[str]:
     """One text for each operation: its line, then the whole value, indented."""
     for index, operation in enumerate(event.operations):
         fields = _head(event, operation)
+        if operation.mark is not None:
+            fields += ["MARK", one_line(str(operation.mark)), f"v={operation.version}"]
+            yield "  ".join([*fields, f"txn={event.txn_id[:_TXN_WIDTH]}", f"event={index}"])
+            continue
         fields += [
             "DELETE" if operation.deleted else "WRITE",
             f"key={format_key(operation.key)}",

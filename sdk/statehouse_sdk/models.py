@@ -8,7 +8,7 @@ client expect them. ``to_dict()`` is always JSON: raw bytes stand in ``value_bas
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-At = int | datetime
-"""A point in history: a commit_ts, or an aware datetime; both inclusive."""
+At = int | datetime | str
+"""A point in history: a commit_ts, an aware datetime, or a label of the agent; all inclusive."""
 
 
 def datetime_of_us(time_us: int) -> datetime:
@@ -122,8 +122,51 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelMark:
+    """A label was set, or (commit_ts 0) deleted."""
+
+    name: str
+    commit_ts: int
+
+    def __str__(self) -> str:
+        return f"label {self.name} " + (f"-> {self.commit_ts}" if self.commit_ts else "deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class ForkMark:
+    """The agent began here, as its parent was at a commit_ts."""
+
+    parent_id: str
+    commit_ts: int
+
+    def __str__(self) -> str:
+        return f"fork of {self.parent_id} at {self.commit_ts}"
+
+
+@dataclass(frozen=True, slots=True)
+class CursorMark:
+    """A named reader has come so far, or its cursor was deleted."""
+
+    name: str
+    position: int
+    agent_id: str = ""
+    prefix: str = ""
+    deleted: bool = False
+
+    def __str__(self) -> str:
+        return f"cursor {self.name} " + ("deleted" if self.deleted else f"-> {self.position}")
+
+
+Mark = LabelMark | ForkMark | CursorMark
+"""What is recorded beside keys, in the same history."""
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
-    """One write or delete of a replayed event. A delete has value None, and so may a write."""
+    """One write or delete of a replayed event. A delete has value None, and so may a write.
+
+    What recorded a label, a fork or a cursor has a ``mark``, and neither key nor value.
+    """
 
     key: str
     value: StateValue
@@ -131,15 +174,39 @@ class Operation:
     deleted: bool = False
     namespace: str = "default"
     agent_id: str = ""
+    mark: Mark | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """key, value, version, deleted."""
+        """key, value, version, deleted; of a mark instead: mark, version."""
+        if self.mark is not None:
+            kind = type(self.mark).__name__.removesuffix("Mark").lower()
+            return {"mark": {"kind": kind, **asdict(self.mark)}, "version": self.version}
         return {
             "key": self.key,
             **value_to_dict(self.value),
             "version": self.version,
             "deleted": self.deleted,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the hash of an event was made of, and the stored bytes of the values it tells.
+
+    The hash is the SHA-256 of previous_hash and body, one after the other; the body holds the
+    SHA-256 of each value. stored has one entry for each operation told: None for a delete or mark.
+    """
+
+    previous_hash: bytes
+    body: bytes
+    stored: tuple[bytes | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Everything up to this commit_ts that is in scope has been told."""
+
+    commit_ts: int
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -159,6 +226,8 @@ class ReplayEvent:
     metadata: Metadata = Metadata()
     hash: bytes = b""
     """SHA-256 that chains all events up to this one."""
+    proof: Proof | None = None
+    """With ``with_proof`` only."""
 
     def to_dict(self) -> dict[str, Any]:
         """txn_id, commit_ts, committed_at, namespace, agent_id, metadata, hash, operations."""

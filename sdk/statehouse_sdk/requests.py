@@ -5,7 +5,7 @@ Both clients make theirs here, so that both refuse the same things with the same
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from statehouse_proto.v2 import state_pb2 as state
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from statehouse_sdk.models import At
 
 
-_NO_METADATA: Final = ("", "", "", "", (), None)
+_METADATA: Final = ("actor", "reason", "run_id", "tool_call_id", "caused_by", "extra")
+_NO_METADATA: Final[tuple[Any, ...]] = ("", "", "", "", (), None)
 
 
 def metadata(
@@ -38,6 +39,11 @@ def metadata(
     return convert.metadata_message(
         Metadata(actor, reason, run_id, tool_call_id, causes, dict(extra or {}))
     )
+
+
+def given_metadata(given: Mapping[str, Any]) -> state.Metadata | None:
+    """As `metadata`, from those of its arguments that were given; TypeError for any other."""
+    return metadata(**(dict(zip(_METADATA, _NO_METADATA, strict=True)) | dict(given)))
 
 
 def get(
@@ -128,12 +134,20 @@ def replay(
     last: int | None,
     follow: bool,
     stale: bool,
+    prefix: str = "",
+    run_id: str = "",
+    caused_by: int | None = None,
+    with_proof: bool = False,
 ) -> state.ReplayRequest:
     """A range of history, of an agent or (empty) of the namespace."""
     if follow and (end_ts is not None or limit):
         raise InvalidRequestError("follow has no end: leave out end_ts and limit")
     if limit and last:
         raise InvalidRequestError("limit and last exclude each other: leave out one")
+    if run_id and caused_by:
+        raise InvalidRequestError("run_id and caused_by exclude each other: leave out one")
+    if follow and (run_id or caused_by):
+        raise InvalidRequestError("follow tells all events in scope: leave out run_id, caused_by")
     return state.ReplayRequest(
         namespace=namespace,
         agent_id=convert.checked_name(agent_id, "agent_id", empty=True),
@@ -143,4 +157,30 @@ def replay(
         last=convert.checked_number(last or 0, "last"),
         follow=follow,
         consistency=convert.consistency(stale),
+        prefix=convert.checked_name(prefix, "prefix", empty=True),
+        run_id=convert.checked_text(run_id, "run_id"),
+        caused_by=convert.checked_number(caused_by or 0, "caused_by"),
+        with_proof=with_proof,
+    )
+
+
+def watch(
+    namespace: str, agent_id: str, prefix: str, after: int | None, *, stale: bool
+) -> state.ReplayRequest:
+    """What comes after a point; after None, the caller sets where it starts."""
+    if after is not None and (not isinstance(after, int) or isinstance(after, bool)):
+        raise InvalidRequestError(
+            f"after is {after!r:.60}; give a commit_ts, or start at as_of(...).commit_ts"
+        )
+    start = None if after is None else convert.checked_number(after, "after") + 1
+    return replay(
+        namespace,
+        agent_id,
+        start,
+        None,
+        limit=None,
+        last=None,
+        follow=True,
+        stale=stale,
+        prefix=prefix,
     )

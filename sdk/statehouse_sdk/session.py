@@ -12,7 +12,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from statehouse_proto.services import CLUSTER_SERVICE, STATE_SERVICE, Method, methods
+from statehouse_proto.services import (
+    CLUSTER_SERVICE,
+    HISTORY_SERVICE,
+    STATE_SERVICE,
+    Method,
+    methods,
+)
 from statehouse_proto.v2 import cluster_pb2 as cluster
 
 from statehouse_sdk.endpoints import Endpoints
@@ -29,7 +35,11 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-METHODS: Final[dict[str, Method]] = {**methods(STATE_SERVICE), **methods(CLUSTER_SERVICE)}
+METHODS: Final[dict[str, Method]] = {
+    **methods(STATE_SERVICE),
+    **methods(HISTORY_SERVICE),
+    **methods(CLUSTER_SERVICE),
+}
 
 STREAM_QUIET_S: Final = 5.0
 """A finite stream whose node sends nothing for so long is asked for elsewhere."""

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 from statehouse_proto.v2 import common_pb2 as common
 from statehouse_proto.v2 import state_pb2 as state
 
-from statehouse_sdk import convert, reads
+from statehouse_sdk import convert, convert_marks, reads
 from statehouse_sdk.commits import PendingCommit
 from statehouse_sdk.errors import (
+    ConflictError,
+    CursorMovedError,
     InvalidRequestError,
     OutcomeUnknownError,
     StatehouseError,
@@ -36,14 +38,16 @@ from statehouse_sdk.limits import (
     TRANSACTION_OPERATIONS_MAX,
     TRANSACTION_PRECONDITIONS_MAX,
 )
-from statehouse_sdk.models import StateResult
+from statehouse_sdk.models import CursorMark, LabelMark, StateResult
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from statehouse_sdk.client import Statehouse
+    from statehouse_sdk.models import Mark, ReplayEvent
     from statehouse_sdk.plans import Plan
     from statehouse_sdk.session import Session
+    from statehouse_sdk.subscription import Reader
 
 Place = tuple[str, str, str]
 
@@ -82,6 +86,7 @@ class Buffer:
         self._written: dict[Place, common.Value | None] = {}
         self._read: dict[Place, StateResult] = {}
         self._pending: PendingCommit | None = None
+        self._acknowledged: list[tuple[int, Reader, CursorMark]] = []
 
     def write(
         self,
@@ -138,6 +143,30 @@ class Buffer:
         if not self._demand(place, version, absent, unchanged_since):
             raise InvalidRequestError("require() needs version, absent or unchanged_since")
 
+    def label(self, agent_id: str, name: str, at: int, *, namespace: str | None = None) -> None:
+        """Sets a label of the agent to a commit_ts that was reached before this transaction."""
+        self._check_usable()
+        if not isinstance(at, int) or isinstance(at, bool) or at < 1:
+            raise InvalidRequestError(
+                f"at is {at!r:.60}; in a transaction a label is set to a commit_ts from 1: resolve"
+                " other points first, as_of(...).commit_ts"
+            )
+        mark = LabelMark(convert.checked_own_label(name), convert.checked_number(at, "at"))
+        self._mark(agent_id, mark, namespace=namespace)
+
+    def acknowledge(self, subscription: Reader, event: ReplayEvent | int) -> None:
+        """Acknowledges, with this commit, everything up to an event of a subscription.
+
+        What the transaction writes and the acknowledgement happen together or not at all: so the
+        effect of each event is there exactly once. Raises CursorMovedError at the commit when
+        another reader of that name was faster.
+        """
+        self._check_usable()
+        position = subscription.acknowledgement_of(event)
+        if position is None:
+            return
+        self._acknowledge(subscription, subscription.mark_at(position))
+
     def abort(self) -> None:
         """Drops everything; a second abort does nothing.
 
@@ -190,12 +219,28 @@ class Buffer:
         except TransactionError as error:
             if not _may_be_sent_again(error):
                 self._end(_State.ABORTED)
+            self._check_cursors(error)
             raise
         self.commit_ts = response.commit_ts
         self.committed_at_us = response.committed_at_us
         self.versions = list(response.versions)
         self._end(_State.COMMITTED)
+        for index, subscription, mark in self._acknowledged:
+            subscription.acknowledged(mark.position, self.versions[index])
         return response.commit_ts
+
+    def _check_cursors(self, error: TransactionError) -> None:
+        """Raises CursorMovedError if it was the cursor of a subscription that had moved."""
+        if not isinstance(error, ConflictError):
+            return
+        moved = {conflict.key for conflict in error.conflicts if not conflict.agent_id}
+        for _, _, mark in self._acknowledged:
+            if convert_marks.conflict_key(mark) in moved:
+                raise CursorMovedError(
+                    f"nothing was committed: another reader has moved the cursor {mark.name!r};"
+                    " subscribe anew to go on from where it stands",
+                    error.conflicts,
+                ) from None
 
     def _left_by_error(self) -> None:
         """A block was left by an exception: what was not sent is dropped."""
@@ -221,14 +266,41 @@ class Buffer:
         if_absent: bool,
         if_unchanged_since: int | None,
     ) -> None:
-        if len(self._request.operations) >= TRANSACTION_OPERATIONS_MAX:
-            raise _too_many("operations", TRANSACTION_OPERATIONS_MAX)
+        self._check_room()
         self._demand(place, if_version, if_absent, if_unchanged_since)
         namespace, agent_id, key = place
         self._request.operations.append(
             state.Operation(namespace=namespace, agent_id=agent_id, key=key, value=value)
         )
         self._written[place] = value
+
+    def _mark(
+        self,
+        agent_id: str,
+        mark: Mark,
+        *,
+        if_version: int | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Records a mark; of a cursor the agent is empty."""
+        self._check_room()
+        self._request.operations.append(
+            state.Operation(
+                namespace=convert.checked_name(namespace or self.namespace, "namespace"),
+                agent_id=convert.checked_name(
+                    agent_id, "agent_id", empty=isinstance(mark, CursorMark)
+                ),
+                mark=convert_marks.mark_message(mark, if_version),
+            )
+        )
+
+    def _acknowledge(self, subscription: Reader, mark: CursorMark) -> None:
+        self._mark("", mark, if_version=subscription.version, namespace=subscription.namespace)
+        self._acknowledged.append((len(self._request.operations) - 1, subscription, mark))
+
+    def _check_room(self) -> None:
+        if len(self._request.operations) >= TRANSACTION_OPERATIONS_MAX:
+            raise _too_many("operations", TRANSACTION_OPERATIONS_MAX)
 
     def _demand(
         self, place: Place, version: int | None, absent: bool, unchanged_since: int | None

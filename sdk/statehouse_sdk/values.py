@@ -180,13 +180,14 @@ def _offence(names: list[object], what: str) -> InvalidValueError:
 
 def _path(names: list[object]) -> str:
     """As in JSONPath: ``$.plan.steps[3]``, ``$["odd name"]``; a very long one keeps both ends."""
-    parts = [_part(name) for name in names]
+    parts = [step_text(name) for name in names]
     if len(parts) > 16:
         parts = [*parts[:8], "...", *parts[-7:]]
     return "$" + "".join(parts)
 
 
-def _part(name: object) -> str:
+def step_text(name: object) -> str:
+    """One step into a value, as paths write it: ``.name``, ``[3]``, ``["odd name"]``."""
     if isinstance(name, int):
         return f"[{name}]"
     text = str(name)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from statehouse_proto.v2 import common_pb2 as common
-from statehouse_sdk import InvalidRequestError, UnavailableError, replay, session
+from statehouse_sdk import InvalidRequestError, UnavailableError, session, streams
 
 from tests.fakes.fake_cluster import Break, BreakAfter, Refuse, Stall
 
@@ -110,12 +110,12 @@ class TestFailures:
         assert len(ten.scan_prefix("a", "k")) == 10
 
     def test_a_stalled_replay_is_left(self, ten, fake, monkeypatch):
-        monkeypatch.setattr(replay, "STREAM_QUIET_S", 0.3)
+        monkeypatch.setattr(streams, "STREAM_QUIET_S", 0.3)
         fake.nodes[0].will("Replay", Stall())
         assert numbers(ten.replay("a")) == list(range(1, 11))
 
     def test_a_slow_reader_is_not_taken_for_a_stalled_node(self, ten, fake, monkeypatch):
-        monkeypatch.setattr(replay, "STREAM_QUIET_S", 0.3)
+        monkeypatch.setattr(streams, "STREAM_QUIET_S", 0.3)
         before = fake.nodes[0].count("Replay")
         events = ten.replay("a")
         next(events)
@@ -178,7 +178,7 @@ class TestFollowing:
         assert follower.wait_for(70) == list(range(1, 71))
 
     def test_a_quiet_follower_is_connected_anew_and_misses_nothing(self, ten, fake, monkeypatch):
-        monkeypatch.setattr(replay, "FOLLOW_QUIET_S", 0.3)
+        monkeypatch.setattr(streams, "FOLLOW_QUIET_S", 0.3)
         follower = Follower(ten)
         follower.wait_for(10)
         time.sleep(1.5)
@@ -204,4 +204,4 @@ class TestFollowing:
 
 
 def test_the_quiet_limits_leave_room_for_the_servers_progress_messages():
-    assert replay.FOLLOW_QUIET_S > 2 * session.STREAM_QUIET_S
+    assert streams.FOLLOW_QUIET_S > 2 * session.STREAM_QUIET_S

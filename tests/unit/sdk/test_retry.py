@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from statehouse_proto.services import CLUSTER_SERVICE, STATE_SERVICE, methods
+from statehouse_proto.services import CLUSTER_SERVICE, HISTORY_SERVICE, STATE_SERVICE, methods
 from statehouse_sdk import errors
 from statehouse_sdk.retry import (
     ATTEMPT_TIMEOUT_MAX_S,
@@ -42,7 +42,7 @@ def final(made, *faults, now_s=0.0):
 
 
 def test_every_method_of_the_native_services_has_a_rule_and_a_reason():
-    names = {*methods(STATE_SERVICE), *methods(CLUSTER_SERVICE)}
+    names = {*methods(STATE_SERVICE), *methods(HISTORY_SERVICE), *methods(CLUSTER_SERVICE)}
     assert set(RULES) == names
     assert all(reason for _, reason in RULES.values())
 
