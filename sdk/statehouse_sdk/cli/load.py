@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import click
 
 from statehouse_sdk.cli import output
-from statehouse_sdk.cli.settings import Settings, namespace_option, output_option
+from statehouse_sdk.cli.settings import ACTOR, Settings, namespace_option, output_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from statehouse_sdk.client import Statehouse
     from statehouse_sdk.models import Snapshot
 
-ACTOR = "statehousectl"
 # Well below what one transaction may hold, so that a single large value still fits.
 BATCH_KEYS_MAX = 256
 BATCH_BYTES_MAX = 1024 * 1024

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
 # A line may hold tabs; all else below the space, DEL, and the C1 controls is shown as an escape.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 9}
@@ -33,6 +35,11 @@ def line(text: str = "") -> None:
 def note(text: str) -> None:
     """Writes a remark to standard error, where it cannot spoil the output."""
     click.echo(plain(text), err=True)
+
+
+def moment(committed_at: datetime | None) -> str:
+    """``2031-05-01 12:00:00Z`` in UTC; a dash when it is not known."""
+    return "-" if committed_at is None else f"{committed_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def json_document(value: Any) -> None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from statehouse_sdk.cli import output
-from statehouse_sdk.cli.settings import Settings, namespace_option, output_option, point
+from statehouse_sdk.cli.settings import Point, Settings, namespace_option, output_option, point
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import datetime
 
     from statehouse_sdk.models import ReplayEvent
 
@@ -26,8 +25,9 @@ INSPECT_EVENTS_SHOWN = 5
 @click.argument("agent")
 @namespace_option
 @output_option
-@click.option("--start-ts", type=point, help="From this commit_ts or time on, itself included.")
-@click.option("--end-ts", type=point, help="Up to this commit_ts or time, itself included.")
+@click.option("--start-ts", type=point, help="From this point on, itself included.")
+@click.option("--end-ts", "--until", "end_ts", type=point, help="Up to this point, itself too.")
+@click.option("--run", "run_id", default="", help="Only what this run committed.")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -36,22 +36,42 @@ INSPECT_EVENTS_SHOWN = 5
 )
 @click.option("--verbose", is_flag=True, help="With transaction ids and whole values.")
 @click.option("--json", "as_json", is_flag=True, help="The same as -o json: one event a line.")
+@click.option("--step", is_flag=True, help="One event at a time, forward and back; h tells how.")
+@click.option("--verify", is_flag=True, help="Replay into nothing; compare with the cluster.")
 @click.pass_obj
 def replay(
     settings: Settings,
     agent: str,
-    start_ts: int | datetime | None,
-    end_ts: int | datetime | None,
+    start_ts: Point | None,
+    end_ts: Point | None,
+    run_id: str,
     limit: int,
     verbose: bool,
     as_json: bool,
+    step: bool,
+    verify: bool,
 ) -> None:
-    """Tell the history of AGENT, in commit order."""
+    """Tell the history of AGENT, in commit order.
+
+    A point is a commit_ts, a time in ISO 8601, or a label.
+    """
+    _check_together(step=step, verify=verify, limited=bool(limit), partial=start_ts or run_id)
+    if as_json:
+        settings.output = "json"
+    if verify:
+        _verify(settings, agent, end_ts)
+        return
+    if step:
+        from statehouse_sdk.cli.stepping import Walk, step_through
+
+        with settings.connect() as client:
+            step_through(settings, Walk(client, agent, start_ts, end_ts, run_id))
+        return
     shown = 0
     with settings.connect() as client:
         # An event has at least one operation, so so many events are enough.
-        events = client.replay(agent, start_ts, end_ts, limit=limit or None)
-        if as_json or settings.json:
+        events = client.replay(agent, start_ts, end_ts, limit=limit or None, run_id=run_id)
+        if settings.json:
             _write_json(events)
             return
         for entry in islice(_entries(events, verbose), limit or None):
@@ -59,6 +79,42 @@ def replay(
             shown += 1
     if not shown:
         output.line(f"Agent {agent!r} has no events there.")
+
+
+def _check_together(*, step: bool, verify: bool, limited: bool, partial: object) -> None:
+    if step and verify:
+        raise click.UsageError("--step and --verify exclude each other")
+    if limited and (step or verify):
+        raise click.UsageError("--limit goes with neither --step nor --verify")
+    if verify and partial:
+        raise click.UsageError(
+            "--verify needs the events from the first on: leave out --start-ts and --run"
+        )
+
+
+def _verify(settings: Settings, agent: str, end: Point | None) -> None:
+    """Folds the events into a state, and compares it with the cluster's at that commit_ts."""
+    from statehouse_sdk.folding import replay_state, state_hash
+
+    with settings.connect() as client:
+        theirs = client.snapshot(agent, at=end)
+        ours = replay_state(client.replay(agent, end_ts=theirs.commit_ts))
+    replayed, kept = state_hash(ours).hex(), state_hash(theirs).hex()
+    if settings.json:
+        output.json_document(
+            {"agent_id": agent, "commit_ts": theirs.commit_ts, "keys": len(theirs.records)}
+            | {"ok": replayed == kept, "replayed_hash": replayed, "state_hash": kept}
+        )
+    if replayed != kept:
+        raise click.ClickException(
+            f"replayed up to commit_ts {theirs.commit_ts}, the events of {agent!r} give state "
+            f"{replayed}, but the cluster has {kept}: run `statehousectl verify`"
+        )
+    if not settings.json:
+        output.line(
+            f"the events give the state at commit_ts {theirs.commit_ts}: "
+            f"{len(theirs.records)} keys, state hash {kept}"
+        )
 
 
 @click.command()

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 OUTPUTS = ("table", "json")
 
+ACTOR = "statehousectl"
+"""Who the events of this program say made them."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+Point = int | datetime | str
+"""A point of history, as `point` reads it."""
 
 
 @dataclass(slots=True)
@@ -79,19 +85,26 @@ def output_option(command: Command) -> Command:
     return option(command)
 
 
-def point(text: str) -> int | datetime:
-    """A commit_ts, or a moment in ISO 8601 with its time zone; click takes it as an option's type.
+def point(text: str) -> Point:
+    """A commit_ts, a moment in ISO 8601 with its time zone, or a label; an option's type for click.
 
-    BadParameter, told by click as wrong usage, for anything else.
+    BadParameter, told by click as wrong usage, for what can be none of them.
     """
     if text.isascii() and text.isdigit():
         return int(text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is neither a commit_ts nor a time like 2031-05-01T12:00:00Z"
-        ) from None
+        if not text:
+            raise click.BadParameter("an empty text names no point") from None
+        return text
     if moment.tzinfo is None:
         raise click.BadParameter(f"{text!r} has no time zone: end it with Z or one like +02:00")
     return moment
+
+
+def at_option(explained: str) -> Callable[[Command], Command]:
+    """The option --at of commands that look at one point of history."""
+    return click.option(
+        "--at", type=point, help=f"{explained}: a commit_ts, a time in ISO 8601, or a label."
+    )

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from statehouse_sdk.cli import output
-from statehouse_sdk.cli.settings import Settings, namespace_option, output_option, point
+from statehouse_sdk.cli.settings import Point, Settings, at_option, namespace_option, output_option
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from statehouse_sdk.models import StateResult
 
 EXIT_NOT_FOUND = 1
@@ -25,7 +23,7 @@ EXIT_NOT_FOUND = 1
 @output_option
 @click.option("--json-output", is_flag=True, help="The same as -o json.")
 @click.option("--pretty", is_flag=True, help="When, and the value, on one line.")
-@click.option("--at", type=point, help="As it was: a commit_ts, or a time in ISO 8601.")
+@at_option("As it was")
 @click.option("--version", "number", type=click.IntRange(min=1), help="This version of the key.")
 @click.pass_context
 def get(
@@ -34,7 +32,7 @@ def get(
     key: str,
     json_output: bool,
     pretty: bool,
-    at: int | datetime | None,
+    at: Point | None,
     number: int | None,
 ) -> None:
     """Show the value of KEY of AGENT: now, at a point in history, or of one version."""
@@ -84,9 +82,9 @@ def _missing(agent: str, key: str, result: StateResult) -> str:
 @namespace_option
 @output_option
 @click.option("--prefix", default="", help="Only keys that begin so.")
-@click.option("--at", type=point, help="As they were: a commit_ts, or a time in ISO 8601.")
+@at_option("As they were")
 @click.pass_obj
-def keys(settings: Settings, agent: str, prefix: str, at: int | datetime | None) -> None:
+def keys(settings: Settings, agent: str, prefix: str, at: Point | None) -> None:
     """List the live keys of AGENT, in bytewise order."""
     with settings.connect() as client:
         found = client.list_keys(agent, prefix=prefix, at=at)

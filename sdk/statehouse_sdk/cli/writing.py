@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from statehouse_sdk.cli import output
-from statehouse_sdk.cli.settings import Settings, namespace_option, output_option
+from statehouse_sdk.cli.settings import ACTOR, Settings, namespace_option, output_option
 
 if TYPE_CHECKING:
     from statehouse_sdk.transaction import Transaction
-
-ACTOR = "statehousectl"
 
 
 @click.command()

@@ -7,14 +7,13 @@ history. What a test wants to go wrong it puts into `failure`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from fake_history import FIRST_COMMIT_AT, FakeHistory, FakePast
 from statehouse_sdk.cluster_models import AddProgress, Leader, Member, NodeStatus
 from statehouse_sdk.errors import Conflict, ConflictError, StatehouseError
 from statehouse_sdk.models import Metadata, Operation, ReplayEvent, Snapshot, StateResult
-
-FIRST_COMMIT_AT = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
 
 
 def member(number: int, **changes: Any) -> Member:
@@ -36,6 +35,7 @@ class FakeCluster:
     """What all clients see. `asked` are the arguments each client was opened with."""
 
     events: list[ReplayEvent] = field(default_factory=list)
+    past: FakePast = field(default_factory=FakePast)
     failure: StatehouseError | None = None
     members: list[Member] = field(default_factory=lambda: [member(k) for k in (1, 2, 3)])
     silent: set[str] = field(default_factory=set)
@@ -48,27 +48,9 @@ class FakeCluster:
         self.asked.append((url, namespace, timeout_s))
         return FakeClient(self, url, namespace)
 
-    def records(self, namespace: str, agent_id: str, at: Any = None) -> dict[str, StateResult]:
-        found: dict[str, StateResult] = {}
-        for event in self.events:
-            if event.commit_ts > self._point(at):
-                break
-            for op in event.operations:
-                if (op.namespace, op.agent_id) == (namespace, agent_id):
-                    place = (event.commit_ts, not op.deleted, op.key, event.committed_at)
-                    found[op.key] = StateResult(op.value, op.version, *place)
-        return dict(sorted(found.items()))
-
-    def _point(self, at: Any) -> int:
-        if isinstance(at, datetime):
-            return sum(
-                event.committed_at is not None and event.committed_at <= at for event in self.events
-            )
-        return len(self.events) if at is None else int(at)
-
 
 @dataclass
-class FakeClient:
+class FakeClient(FakeHistory):
     """The part of `Statehouse` that the CLI uses."""
 
     cluster: FakeCluster
@@ -88,22 +70,32 @@ class FakeClient:
     def version(self) -> tuple[str, str]:
         return ("9.8.7", "abc1234")
 
+    def records(self, agent_id: str, at: Any = None) -> dict[str, StateResult]:
+        found: dict[str, StateResult] = {}
+        for event, op in self.told(agent_id, at):
+            place = (event.commit_ts, not op.deleted, op.key, event.committed_at)
+            found[op.key] = StateResult(op.value, op.version, *place)
+        return dict(sorted(found.items()))
+
     def get_state(
         self, agent_id: str, key: str, *, at: Any = None, version: int | None = None
     ) -> StateResult:
         nothing = StateResult(None, 0, 0, False, key)
         if version is None:
-            return self.cluster.records(self.namespace, agent_id, at).get(key, nothing)
+            return self.records(agent_id, at).get(key, nothing)
         for point in range(len(self.cluster.events) + 1):
-            then = self.cluster.records(self.namespace, agent_id, point).get(key)
+            then = self.records(agent_id, point).get(key)
             if then and then.version == version:
                 return then
         return nothing
 
+    def get_many(self, agent_id: str, keys: Any, *, at: Any = None) -> dict[str, StateResult]:
+        return {key: self.get_state(agent_id, key, at=at) for key in keys}
+
     def snapshot(self, agent_id: str, at: Any = None) -> Snapshot:
-        known = self.cluster.records(self.namespace, agent_id, at)
+        known = self.records(agent_id, at)
         live = {key: record for key, record in known.items() if record.exists}
-        return Snapshot(self.namespace, agent_id, self.cluster._point(at), live)
+        return Snapshot(self.namespace, agent_id, self.point(at, agent_id), live)
 
     def list_keys(self, agent_id: str, *, prefix: str = "", at: Any = None) -> list[str]:
         return [key for key in self.snapshot(agent_id, at).records if key.startswith(prefix)]
@@ -121,16 +113,22 @@ class FakeClient:
     def replay(
         self,
         agent_id: str,
-        start_ts: int | None = None,
-        end_ts: int | None = None,
+        start_ts: Any = None,
+        end_ts: Any = None,
         *,
         limit: int | None = None,
         last: int | None = None,
         follow: bool = False,
+        run_id: str = "",
     ) -> Any:
-        end = end_ts or len(self.cluster.events)
-        found = [e for e in self.cluster.events if (start_ts or 1) <= e.commit_ts <= end]
-        found = [event for event in found if event.operations[0].agent_id == agent_id]
+        bounds = dict(self.lines(agent_id))
+        start, end = self.bound(start_ts or 0, agent_id), self.bound(end_ts, agent_id)
+        found = [
+            event
+            for event in self.cluster.events[max(start, 1) - 1 : end]
+            if event.commit_ts <= bounds.get(event.operations[0].agent_id, 0)
+            and run_id in ("", event.metadata.run_id)
+        ]
         yield from found[-last:] if last else found[:limit]
 
     def cluster_status(self, address: str | None = None) -> NodeStatus:

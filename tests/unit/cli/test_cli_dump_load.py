@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from fake_client import FakeClient
 from statehouse_sdk.cli.load import BATCH_KEYS_MAX
 
 
@@ -53,13 +54,13 @@ def test_the_dump_of_nobody_is_an_empty_map(ctl):
     assert ctl("dump", "nobody").out == "{}\n"
 
 
-def test_a_dump_that_fails_leaves_the_old_file(ctl, fake, tmp_path, monkeypatch):
+def test_a_dump_that_fails_leaves_the_old_file(ctl, tmp_path, monkeypatch):
     (tmp_path / "dump.json").write_text("old")
 
     def fails(*_):
         raise OSError("disk on fire")
 
-    monkeypatch.setattr(fake, "records", fails)
+    monkeypatch.setattr(FakeClient, "records", fails)
     ended = ctl("dump", "a", "-o", str(tmp_path / "dump.json"))
     assert (ended.code, ended.err) == (1, "Error: disk on fire\n")
     assert (tmp_path / "dump.json").read_text() == "old"

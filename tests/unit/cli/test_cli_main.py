@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from fake_client import FakeClient
 from statehouse_sdk.cli.main import COMMANDS
 from statehouse_sdk.errors import ConnectionError, StatehouseError
 
@@ -29,7 +30,7 @@ def test_every_command_is_listed_and_has_help(ctl):
         ("get", "only-an-agent"),
         ("get", "a", "k", "--nonsense"),
         ("-o", "xml", "health"),
-        ("get", "a", "k", "--at", "yesterday"),
+        ("get", "a", "k", "--at", ""),
         ("get", "a", "k", "--at", "2031-05-01T12:00:00"),
         ("get", "a", "k", "--at", "1", "--version", "1"),
         ("--timeout", "0", "health"),
@@ -39,6 +40,17 @@ def test_every_command_is_listed_and_has_help(ctl):
         ("put", "a", "k", '{"a":1,"a":2}'),
         ("put", "a", "k", "1", "--json", "--string"),
         ("put", "a", "k", "1", "--if-absent", "--if-version", "1"),
+        ("explain", "a", "k", "--at", "1", "--version", "1"),
+        ("diff", "a"),
+        ("label", "set", "a"),
+        ("merge", "a", "b", "--choose", "mine"),
+        ("merge", "a", "b", "--choose", "plan/=mine"),
+        ("replay", "a", "--step", "--verify"),
+        ("replay", "a", "--verify", "--run", "r"),
+        ("replay", "a", "--step", "--limit", "1"),
+        ("watch", "a", "--after", "-1"),
+        ("verify", "--file", "not there"),
+        ("dump", "a", "--history", "--format", "text"),
     ],
 )
 def test_wrong_usage_is_exit_code_two_told_on_stderr(ctl, fake, arguments):
@@ -56,11 +68,11 @@ def test_an_error_of_the_cluster_is_one_sentence_on_stderr(ctl, fake):
     assert ended.err == "Error: no node answers at localhost:50051; is it running?\n"
 
 
-def test_ctrl_c_is_exit_code_130(ctl, fake, monkeypatch):
+def test_ctrl_c_is_exit_code_130(ctl, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fake, "records", interrupted)
+    monkeypatch.setattr(FakeClient, "records", interrupted)
     assert ctl("keys", "a").code == 130
 
 
