@@ -141,30 +141,32 @@ def record_to_wire(key: str, record: Record | None) -> state_pb2.Record:
     )
 
 
-def event_to_wire(event: Event) -> state_pb2.Event:
-    """An event with what its reader may see; proof only if it was asked for."""
-    return state_pb2.Event(
-        commit_ts=event.commit_ts,
-        committed_at_us=event.committed_at_us,
-        txn_id=event.txn_id,
-        metadata=metadata_to_wire(event.metadata),
-        operations=[_event_operation_to_wire(operation) for operation in event.operations],
-        hash=event.hash,
-        previous_hash=event.previous_hash,
-        body=event.body,
-    )
+def fill_event(told: state_pb2.Event, event: Event) -> None:
+    """Fills an empty message with an event; filled in place, it costs a third of being made."""
+    told.commit_ts = event.commit_ts
+    told.committed_at_us = event.committed_at_us
+    told.txn_id = event.txn_id
+    told.hash = event.hash
+    for operation in event.operations:
+        _fill_event_operation(told.operations.add(), operation)
+    if event.metadata != _NO_METADATA:
+        fill_metadata(told.metadata, event.metadata)
+    if event.body:
+        told.previous_hash, told.body = event.previous_hash, event.body
 
 
-def _event_operation_to_wire(operation: EventOperation) -> state_pb2.EventOperation:
+def _fill_event_operation(told: state_pb2.EventOperation, operation: EventOperation) -> None:
+    told.namespace = operation.namespace
+    told.version = operation.version
     if marks.is_mark(operation.agent_id, operation.key):
-        return convert_marks.event_operation_to_wire(operation)
-    return state_pb2.EventOperation(
-        namespace=operation.namespace,
-        agent_id=operation.agent_id,
-        key=operation.key,
-        version=operation.version,
-        value=value_to_wire(operation.kind, operation.value),
-    )
+        convert_marks.fill_event_operation(told, operation)
+        return
+    told.agent_id = operation.agent_id
+    told.key = operation.key
+    if operation.kind == _JSON:
+        told.value.json = operation.value
+    elif operation.kind == _BYTES:
+        told.value.raw = operation.value
 
 
 def event_bytes(event: Event) -> int:
@@ -185,19 +187,32 @@ def metadata_bytes(metadata: Metadata) -> int:
     return sum([len(text) for text in texts]) + extra + 8 * len(metadata.caused_by)
 
 
+def fill_metadata(told: state_pb2.Metadata, metadata: Metadata) -> None:
+    """Fills an empty message; what is empty costs nothing."""
+    if metadata.actor:
+        told.actor = metadata.actor
+    if metadata.reason:
+        told.reason = metadata.reason
+    if metadata.run_id:
+        told.run_id = metadata.run_id
+    if metadata.tool_call_id:
+        told.tool_call_id = metadata.tool_call_id
+    if metadata.caused_by:
+        told.caused_by.extend(metadata.caused_by)
+    if metadata.extra:
+        told.extra.update(dict(metadata.extra))
+
+
 def metadata_to_wire(metadata: Metadata) -> state_pb2.Metadata | None:
+    """None for metadata that says nothing."""
     if metadata == _NO_METADATA:
         return None
-    return state_pb2.Metadata(
-        actor=metadata.actor,
-        reason=metadata.reason,
-        run_id=metadata.run_id,
-        tool_call_id=metadata.tool_call_id,
-        caused_by=metadata.caused_by,
-        extra=dict(metadata.extra),
-    )
+    told = state_pb2.Metadata()
+    fill_metadata(told, metadata)
+    return told
 
 
+_JSON, _BYTES = Kind.JSON.value, Kind.BYTES.value
 _OPERATION_OVERHEAD_BYTES = 16
 _NO_METADATA = Metadata()
 _NONE_MARKED: frozenset[int] = frozenset()

@@ -71,11 +71,11 @@ def key_blame_bytes(row: KeyBlame) -> int:
 
 
 def explained_to_wire(row: ExplainedCommit) -> history_pb2.ExplainedCommit:
-    return history_pb2.ExplainedCommit(
-        event=convert.event_to_wire(row.event),
-        reads=[_read(read) for read in row.reads],
-        distance=row.distance,
+    told = history_pb2.ExplainedCommit(
+        reads=[_read(read) for read in row.reads], distance=row.distance
     )
+    convert.fill_event(told.event, row.event)
+    return told
 
 
 def _read(read: ReadRow) -> history_pb2.Read:

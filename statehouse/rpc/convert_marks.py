@@ -64,16 +64,11 @@ def _mark(told: state_pb2.Mark) -> Mark:
     return Cursor(cursor.name, cursor.through, cursor.agent_id, cursor.prefix, cursor.deleted)
 
 
-def event_operation_to_wire(operation: EventOperation) -> state_pb2.EventOperation:
-    """An operation that recorded a mark, as replays tell it."""
+def fill_event_operation(told: state_pb2.EventOperation, operation: EventOperation) -> None:
+    """Tells whose mark an operation recorded, and which."""
     mark = marks.mark_of(operation.agent_id, operation.key, operation.kind, operation.value)
-    agent_id, _ = names_to_wire(operation.agent_id, operation.key)
-    return state_pb2.EventOperation(
-        namespace=operation.namespace,
-        agent_id=agent_id,
-        version=operation.version,
-        mark=_mark_to_wire(mark),
-    )
+    told.agent_id, _ = names_to_wire(operation.agent_id, operation.key)
+    told.mark.CopyFrom(_mark_to_wire(mark))
 
 
 def names_to_wire(agent_id: str, key: str) -> tuple[str, str]:

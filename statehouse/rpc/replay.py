@@ -198,9 +198,10 @@ async def _next(
 
 
 def _message(events: list[Event], served_at: int) -> state_pb2.ReplayResponse:
-    return state_pb2.ReplayResponse(
-        events=[convert.event_to_wire(event) for event in events], served_at=served_at
-    )
+    message = state_pb2.ReplayResponse(served_at=served_at)
+    for event in events:
+        convert.fill_event(message.events.add(), event)
+    return message
 
 
 def _invalid(message: str) -> Failure:
