@@ -278,8 +278,17 @@ class Leadership(Replication):
         self._settle(entries, dict(zip((e.index for e in application), results, strict=True)))
         if changes:
             self._after_changes(changes)
-        # Followers learn of the commit with the next append; when none waits, tell them now.
-        return self.is_leader() and not self._proposals
+        if self.is_leader():
+            self._tell_commit_soon()
+        return False
+
+    def _tell_commit_soon(self) -> None:
+        """Followers learn of a commit with the next append, or with a heartbeat that comes early.
+
+        A message for it alone would double the rounds of every node for each lone commit.
+        """
+        due = self._now() + self._timing.commit_notice_s
+        self._SyncObj__newAppendEntriesTime = min(self._SyncObj__newAppendEntriesTime, due)
 
     def _settle(self, entries: Iterable[Any], results: dict[int, Any]) -> None:
         for entry in entries:
