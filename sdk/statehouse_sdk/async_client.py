@@ -11,7 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from statehouse_sdk import cluster, config, convert, formatting, reads, replay, requests
+from statehouse_sdk import cluster, config, convert, formatting, process, reads, replay, requests
 from statehouse_sdk.async_transaction import AsyncTransaction
 from statehouse_sdk.awaiting import AwaitingSession
 from statehouse_sdk.errors import ConflictError, StatehouseError
@@ -329,7 +329,7 @@ class AsyncStatehouse:
         return self._session
 
     def _bind(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        if self._session.pid != os.getpid():
+        if self._session.pid != process.pid():
             raise StatehouseError(
                 f"this client was made by process {self._session.pid} and cannot be used after a"
                 " fork; make one in this process, or start processes by spawn"

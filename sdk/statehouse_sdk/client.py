@@ -10,7 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from statehouse_sdk import cluster, config, convert, formatting, reads, replay, requests
+from statehouse_sdk import cluster, config, convert, formatting, process, reads, replay, requests
 from statehouse_sdk.blocking import BlockingSession
 from statehouse_sdk.errors import ConflictError
 from statehouse_sdk.models import At, ReplayEvent, Snapshot, StateResult
@@ -320,6 +320,6 @@ class Statehouse:
 
     def _session_here(self) -> BlockingSession:
         """The session of this process: a forked child must not share its parent's channels."""
-        if self._session.pid != os.getpid():
+        if self._session.pid != process.pid():
             self._session = BlockingSession(self._config)
         return self._session
