@@ -79,7 +79,15 @@ def decode(data: bytes, is_json: bool) -> StateValue:
     if not is_json:
         return data
     try:
-        decoded: JsonValue = _DECODER.decode(data.decode())
+        text = data.decode()
+        decoded: JsonValue
+        try:
+            decoded, end = _DECODER.raw_decode(text)
+        except ValueError:
+            end = -1
+        if end != len(text):
+            # Blanks around the value; or no JSON, and then this says why.
+            decoded = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a stored value is not JSON this client can read: {error}") from None
     return decoded

@@ -123,7 +123,7 @@ def event_to_wire(event: Event) -> state_pb2.Event:
         commit_ts=event.commit_ts,
         committed_at_us=event.committed_at_us,
         txn_id=event.txn_id,
-        metadata=_metadata_to_wire(event.metadata),
+        metadata=metadata_to_wire(event.metadata),
         operations=[_event_operation_to_wire(operation) for operation in event.operations],
         hash=event.hash,
     )
@@ -139,7 +139,8 @@ def _event_operation_to_wire(operation: EventOperation) -> state_pb2.EventOperat
     )
 
 
-def _metadata_to_wire(metadata: Metadata) -> state_pb2.Metadata | None:
+def metadata_to_wire(metadata: Metadata) -> state_pb2.Metadata | None:
+    """None when there is none."""
     if metadata == _NO_METADATA:
         return None
     return state_pb2.Metadata(

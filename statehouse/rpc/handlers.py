@@ -30,7 +30,8 @@ _log = Log("rpc")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any], Awaitable["Message"]]
-Streaming = Callable[[Any], "AsyncGenerator[Message, None]"]
+Streaming = Callable[[Any], "AsyncGenerator[Message | bytes, None]"]
+"""What it gives as bytes is a message already."""
 
 _CALL_TIME_S_MAX = limits.CALL_TIME_MS_MAX / 1000
 
@@ -107,11 +108,12 @@ def failure_of(
     return _fault(method, error)
 
 
-async def _send_all(context: Context, messages: AsyncIterator[Message]) -> None:
+async def _send_all(context: Context, messages: AsyncIterator[Message | bytes]) -> None:
     async for message in messages:
+        payload = message if isinstance(message, bytes) else message.SerializeToString()
         # A reader that takes nothing would pin its view, and the files under it, for ever.
         async with asyncio.timeout(_CALL_TIME_S_MAX):
-            await context.write(message.SerializeToString())
+            await context.write(payload)
 
 
 def _time_left_s(context: Context) -> float:

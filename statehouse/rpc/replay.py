@@ -10,14 +10,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from statehouse_proto.v2 import state_pb2
-
 from statehouse.core import validation
 from statehouse.core.errors import Failure, Reason
-from statehouse.rpc import chunks, convert, points
+from statehouse.rpc import chunks, points
+from statehouse.rpc.event_bytes import replay_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
+
+    from statehouse_proto.v2 import state_pb2
 
     from statehouse.core.model import Event
     from statehouse.rpc.backend import Backend, View
@@ -39,8 +40,8 @@ class _Scope:
 
 async def replay(
     backend: Backend, request: state_pb2.ReplayRequest, *, stale: bool
-) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
-    """The events asked for, in bounded messages; the last one tells the end of the range."""
+) -> AsyncGenerator[bytes, None]:
+    """The events asked for, in bounded ReplayResponses; the last tells the end of the range."""
     scope = _checked(request)
     view = await backend.view(stale=stale)
     try:
@@ -88,26 +89,26 @@ async def _start_of_last(scope: _Scope, view: View, start: int, end: int, count:
 
 async def _stretch(
     scope: _Scope, view: View, start: int, end: int, limit: int = 0
-) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
+) -> AsyncGenerator[bytes, None]:
     """The events of [start, end], at most `limit`; tells `end` at last when all of it was sent."""
     sent = 0
     async for events in chunks.chunked(scope.events(view, start, end), _event_bytes):
         told = events if not limit else events[: limit - sent]
         sent += len(told)
-        yield _message(told, told[-1].commit_ts)
+        yield replay_response(told, told[-1].commit_ts)
         if limit and sent >= limit:
             return
-    yield _message([], end)
+    yield replay_response([], end)
 
 
 async def _follow(
     backend: Backend, scope: _Scope, start: int, *, stale: bool
-) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
+) -> AsyncGenerator[bytes, None]:
     clock = asyncio.get_running_loop().time
     told_at_s = clock()
     while True:
         if clock() - told_at_s >= _PROGRESS_INTERVAL_S:
-            yield _message([], start - 1)
+            yield replay_response([], start - 1)
             told_at_s = clock()
         try:
             async with asyncio.timeout_at(told_at_s + _PROGRESS_INTERVAL_S):
@@ -119,17 +120,11 @@ async def _follow(
         try:
             end = view.commit_ts
             async for events in chunks.chunked(scope.events(view, start, end), _event_bytes):
-                yield _message(events, events[-1].commit_ts)
+                yield replay_response(events, events[-1].commit_ts)
                 told_at_s = clock()
             start = max(start, end + 1)
         finally:
             view.close()
-
-
-def _message(events: list[Event], served_at: int) -> state_pb2.ReplayResponse:
-    return state_pb2.ReplayResponse(
-        events=[convert.event_to_wire(event) for event in events], served_at=served_at
-    )
 
 
 def _event_bytes(event: Event) -> int:

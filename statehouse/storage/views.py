@@ -29,6 +29,7 @@ from statehouse.core.keys import (
     u64,
 )
 from statehouse.core.model import AgentRow, Event, EventOperation, Kind, Record
+from statehouse.storage.event_rows import EventRows
 from statehouse.storage.faults import StoreFailed
 
 if TYPE_CHECKING:
@@ -246,18 +247,19 @@ class StateView:
     ) -> Iterator[bytes]:
         walk = self._rows.backward if newest_first else self._rows.forward
         start = agent + u64(last if newest_first else first)
+        events = EventRows(self._rows, newest_first=newest_first)
         for key, _ in walk(Table.AGENT_EVENTS, start, agent):
             commit_ts = number_of(key)
             if not first <= commit_ts <= last:
                 return
-            row = self._rows.get(Table.EVENTS, u64(commit_ts))
+            row = events.row(commit_ts)
             if row is None:
                 raise StoreFailed(f"the event of commit_ts {commit_ts} is not in the database")
             yield row
 
     def _event(self, row: bytes, namespace: str | None, agent_id: str | None) -> Event | None:
         chain_hash, body = codec.decode_event_row(row)
-        operations = tuple(self._operations(body, namespace, agent_id))
+        operations = self._operations(body, namespace, agent_id)
         if not operations and namespace is not None:
             return None
         return Event(
@@ -271,7 +273,8 @@ class StateView:
 
     def _operations(
         self, body: EventBody, namespace: str | None, agent_id: str | None
-    ) -> Iterator[EventOperation]:
+    ) -> tuple[EventOperation, ...]:
+        found = []
         for told in body.operations:
             if namespace is not None and told.namespace != namespace:
                 continue
@@ -287,9 +290,12 @@ class StateView:
                         f"version {told.version} of key {told.key!r} is not in the database"
                     )
                 value = row[_HEADER:]
-            yield EventOperation(
-                told.namespace, told.agent_id, told.key, told.version, told.kind, value
+            found.append(
+                EventOperation(
+                    told.namespace, told.agent_id, told.key, told.version, told.kind, value
+                )
             )
+        return tuple(found)
 
 
 def _record(key: str, row: bytes, version: int, commit_ts: int) -> Record:
