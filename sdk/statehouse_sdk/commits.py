@@ -78,7 +78,12 @@ class PendingCommit:
                     renewals += 1
                     self.uncertain = before
                     self._renew()
+                    self.finish()
                     continue
+                if failure.fault.op_id_expired:
+                    # This op id stays: it is asked about again. The next one must not share its
+                    # fate, or a first attempt in doubt would leave it in doubt, too, and so on.
+                    self._renew()
                 yield from self._session.pause_or_raise(attempts, failure)
                 self.uncertain = attempts.uncertain
 
@@ -97,9 +102,9 @@ class PendingCommit:
         wire.acknowledged_through = self._session.op_ids.acknowledged_through(op)
 
     def _renew(self) -> None:
+        """Whatever begins from now on does so under a new identity."""
         if self._op is not None:
             self._session.op_ids.renew(self._op.identity)
-        self.finish()
 
 
 def _learn_birth(session: Session) -> Plan[int]:
