@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import shutil
 import signal
 import sys
@@ -63,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="5, quick: 2")
     parser.add_argument("--measure-s", type=float, help="seconds of each figure: 3, quick: 0.6")
     parser.add_argument("--events", type=int, help="in the replayed history: 100000, quick: 10000")
-    parser.add_argument("--failovers", type=int, help="leaders killed: 5, quick: 1")
+    parser.add_argument("--failovers", type=int, help="leaders lost in each way: 5, quick: 1")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the results go")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="where the plots go (SVG)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="the page the tables go into")
@@ -111,18 +110,20 @@ def measure(arguments: argparse.Namespace, folder: Path) -> Results:
     times = (1 if arguments.quick else 5) if arguments.failovers is None else arguments.failovers
     for name in REPLICATED:
         if name in servers and times:
-            results.failovers_s[name] = _failovers(name, cast("Replicated", servers[name]), times)
+            _lose_leaders(name, cast("Replicated", servers[name]), times, arguments.quick, results)
     return results
 
 
-def _failovers(name: str, server: Replicated, times: int) -> list[float]:
+def _lose_leaders(name: str, server: Replicated, times: int, quick: bool, results: Results) -> None:
+    """Adds to the results how long the system took no commits, for each way to lose its leader."""
     try:
         server.start()
-        all_s = failover.measure(name, server, times)
+        for way, loss in list(failover.LOSSES.items())[: 1 if quick else None]:
+            all_s = failover.measure(name, server, loss, times)
+            results.failovers_s.setdefault(way, {})[name] = all_s
+            _tell(f"the leader {way}: {name}, {', '.join(f'{one_s:.2f} s' for one_s in all_s)}")
     finally:
         server.stop()
-    _tell(f"failover: {name}, {', '.join(f'{one_s:.2f} s' for one_s in all_s)}")
-    return all_s
 
 
 def _settings(plan: rounds.Plan) -> dict[str, str]:
@@ -138,7 +139,7 @@ def show(results: Results, arguments: argparse.Namespace) -> None:
     """Prints the tables and writes what was asked for."""
     print(tables.report(results))
     if arguments.json:
-        arguments.json.write_text(json.dumps(results.to_dict(), indent=1) + "\n")
+        arguments.json.write_text(results.to_json())
     if arguments.page:
         page.renew(arguments.page, results)
     if arguments.plots:
@@ -163,14 +164,16 @@ def _tell(line: str) -> None:
     print(f"bench: {line}", file=sys.stderr, flush=True)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    # Once: what follows ends the servers, and is not to be cut short.
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> int:
     arguments = _parser().parse_args()
     if arguments.known:
-        show(Results.from_dict(json.loads(arguments.known.read_text())), arguments)
+        show(Results.from_json(arguments.known.read_text()), arguments)
         return 0
     # Whoever asks this process to end wants its servers ended too.
     signal.signal(signal.SIGTERM, _interrupt)

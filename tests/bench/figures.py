@@ -7,7 +7,7 @@ median of the rounds taken: what slows the machine for a while slows both. It kn
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +40,16 @@ class Sample:
         return self.count / self.lasted_s
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Flat: the work's fields, then the figures."""
+        told = asdict(self)
+        return {**told.pop("work"), **told}
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Sample:
-        return cls(**{**told, "work": Work(**told["work"])})
+        """As `to_dict` made it."""
+        names = {field.name for field in fields(Work)}
+        work = Work(**{name: value for name, value in told.items() if name in names})
+        return cls(work, **{name: value for name, value in told.items() if name not in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ It knows no system but by name, and says nothing of how figures are shown.
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.bench.figures import Sample, Spread, spread_of
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tests.bench.work import Work
 
 FORMAT = 1
+_INNERMOST = re.compile(r"\{[^{}]*\}")
 
 
 class UnknownFormat(ValueError):
@@ -38,7 +41,8 @@ class Results:
     left_out: dict[str, str] = field(default_factory=dict)
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     """Of each system, in the order of the rounds."""
-    failovers_s: dict[str, list[float]] = field(default_factory=dict)
+    failovers_s: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Of each way to lose the leader and each system: seconds without commits, of every loss."""
 
     def works(self) -> list[Work]:
         """Every kind of work that anybody did, in the order first done."""
@@ -61,13 +65,17 @@ class Results:
         found = [getattr(s, measure) for s in self.samples.get(system, ()) if s.work == work]
         return [value for value in found if value is not None]
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {"format": FORMAT, **asdict(self)}
+    def to_json(self) -> str:
+        """The text of a file, a line for each sample."""
+        samples = {name: [s.to_dict() for s in done] for name, done in self.samples.items()}
+        told = {"format": FORMAT, **asdict(self), "samples": samples}
+        lines = _INNERMOST.sub(lambda one: " ".join(one[0].split()), json.dumps(told, indent=1))
+        return lines + "\n"
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Results:
+    def from_json(cls, text: str) -> Results:
         """The results a file holds; raises UnknownFormat."""
+        told = json.loads(text)
         if told.get("format") != FORMAT:
             raise UnknownFormat(
                 f"the results have format {told.get('format')!r}, and this bench reads {FORMAT}: "

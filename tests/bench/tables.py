@@ -36,8 +36,8 @@ def report(results: Results) -> str:
         ("Latency: p50 / p99 in milliseconds", latencies(results)),
         ("Statehouse to the others: answers a second, ratio within a round", ratios(results)),
         ("Processor time an answer: client / servers, in microseconds", processor(results)),
-        ("From the death of the leader to the next commit", failovers(results)),
-        ("Who, and on what", context(results)),
+        ("Without commits after the leader is lost", failovers(results)),
+        ("Who was measured, and on what", context(results)),
     ]
     return "\n\n".join(f"### {heading}\n\n{table}" for heading, table in sections if table)
 
@@ -96,10 +96,11 @@ def processor(results: Results) -> str:
 
 
 def failovers(results: Results) -> str:
-    rows = [["system", "median", "all, in seconds"]]
-    for system, all_s in results.failovers_s.items():
-        each = ", ".join(f"{one_s:.2f}" for one_s in all_s)
-        rows.append([NAMES[system], f"{median(all_s):.2f} s", each])
+    rows = [["the leader", "system", "median", "all, in seconds"]]
+    for loss, by_system in results.failovers_s.items():
+        for system, all_s in by_system.items():
+            each = ", ".join(f"{one_s:.2f}" for one_s in all_s)
+            rows.append([loss, NAMES[system], f"{median(all_s):.2f} s", each])
     return _table(rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -28,7 +27,7 @@ def test_a_short_run_measures_everything_and_leaves_nothing_behind(tmp_path):
         *("--failovers", 0, "--json", file, "--folder", folder),
     )
     assert ran.returncode == 0, ran.stderr
-    results = Results.from_dict(json.loads(file.read_text()))
+    results = Results.from_json(file.read_text())
     assert [sample.work for sample in results.samples["statehouse"]] == list(QUICK)
     assert all(sample.count > 0 for sample in results.samples["statehouse"])
     assert results.systems["statehouse"].version
@@ -40,7 +39,7 @@ def test_a_short_run_measures_everything_and_leaves_nothing_behind(tmp_path):
 def test_known_results_are_shown_again_without_measuring(tmp_path):
     file = tmp_path / "figures.json"
     results = Results({"processors": "2 x known"}, {}, left_out={"etcd": "not here"})
-    file.write_text(json.dumps(results.to_dict()))
+    file.write_text(results.to_json())
     ran = _run("--from", file)
     assert ran.returncode == 0, ran.stderr
     assert "2 x known" in ran.stdout

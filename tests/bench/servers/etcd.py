@@ -59,15 +59,20 @@ class Server:
     def pids(self) -> list[int]:
         return [child.pid for child in self._children.values()]
 
-    def kill_leader(self) -> int:
+    def lose_leader(self, signal_number: int) -> int:
         leader = self._leader()
         if leader is None:
-            raise BenchFailed("no node of etcd leads: there is no leader to kill")
-        self._children.pop(leader).kill()
+            raise BenchFailed("no node of etcd leads: there is no leader to lose")
+        self._children[leader].send(signal_number)
+        if signal_number == signal.SIGKILL:
+            self._children.pop(leader).kill()
         return leader
 
     def revive(self, number: int) -> None:
-        self._start(number)
+        if number in self._children:
+            self._children[number].send(signal.SIGCONT)
+        else:
+            self._start(number)
         self._wait_until_agreed()
 
     def _addresses(self) -> list[str]:

@@ -61,11 +61,11 @@ class Replicated(Server, Protocol):
     def addresses(self) -> str:
         """All nodes, for a client that finds its way by itself."""
 
-    def kill_leader(self) -> int:
-        """SIGKILL to the node that leads; returns its number when it is dead."""
+    def lose_leader(self, signal_number: int) -> int:
+        """SIGKILL or SIGSTOP to the node that leads; returns its number."""
 
     def revive(self, number: int) -> None:
-        """Starts that node again and returns when all nodes agree on a leader."""
+        """Brings that node back and returns when all nodes agree on a leader."""
 
 
 class Child:
@@ -97,6 +97,10 @@ class Child:
         if self._process.poll() is not None:
             words = "\n  ".join(self.log.read_text(errors="replace").splitlines()[-5:])
             raise BenchFailed(f"{self._process.args[0]} ended; {self.log} says:\n  {words}")
+
+    def send(self, signal_number: int) -> None:
+        """Sends it a signal."""
+        self._process.send_signal(signal_number)
 
     def kill(self) -> None:
         """SIGKILL; returns when it is gone."""

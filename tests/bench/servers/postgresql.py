@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,8 @@ class Server:
     def missing() -> str:
         if _programs() is None:
             return f"no server below {INSTALLED}: apt-get install postgresql"
+        if os.geteuid() == 0 and not _is_user(OWNER):
+            return f"no user {OWNER}, and PostgreSQL refuses to run as root"
         return missing_library("psycopg") or missing_library("psycopg_pool")
 
     def version(self) -> str:
@@ -98,6 +101,14 @@ class Server:
             timeout=10,
         )
         return asked.returncode == 0
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _programs() -> Path | None:

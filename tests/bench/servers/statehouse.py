@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 from scripts.local_cluster import LocalCluster
@@ -50,12 +52,17 @@ class Server:
     def pids(self) -> list[int]:
         return [pid for node in self._cluster.nodes if (pid := node.pid()) is not None]
 
-    def kill_leader(self) -> int:
+    def lose_leader(self, signal_number: int) -> int:
         leader = self._cluster.leader()
-        if leader is None:
-            raise BenchFailed("no node leads: there is no leader to kill")
-        self._cluster.kill(leader)
+        pid = None if leader is None else self._cluster.node(leader).pid()
+        if leader is None or pid is None:
+            raise BenchFailed("no node of Statehouse leads: there is no leader to lose")
+        os.kill(pid, signal_number)
         return leader
 
     def revive(self, number: int) -> None:
-        self._cluster.restart(number)
+        if (pid := self._cluster.node(number).pid()) is not None:
+            os.kill(pid, signal.SIGCONT)
+        else:
+            self._cluster.spawn(number)
+        self._cluster.wait(lambda reports: all(report.serving for report in reports))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.bench.figures import P50, RATE, Spread, percentile, sample_of, spread_of
@@ -73,13 +71,15 @@ def test_results_come_back_from_json_as_they_were():
     found = results(statehouse=[sample(COMMITS, 10), sample(Work(REPLAY), 5)])
     found.systems["statehouse"] = System("0.1.0", "3 nodes")
     found.left_out["redis"] = "no program redis-server"
-    found.failovers_s["statehouse"] = [1.5]
-    assert Results.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    found.failovers_s["dies"] = {"statehouse": [1.5]}
+    text = found.to_json()
+    assert Results.from_json(text) == found
+    assert len([line for line in text.splitlines() if "p50_ms" in line]) == 2, "a line for each"
 
 
 def test_results_of_an_unknown_format_are_refused():
     with pytest.raises(UnknownFormat, match="format 99, and this bench reads 1"):
-        Results.from_dict({"format": 99})
+        Results.from_json('{"format": 99}')
 
 
 def test_a_target_holds_its_bound_on_the_right_side():

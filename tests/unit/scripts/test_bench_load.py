@@ -71,19 +71,19 @@ def test_a_failing_call_of_a_thread_is_raised():
         by_threads([fail], Window(0.0, 0.01))
 
 
-def test_the_silence_is_the_longest_wait_after_the_kill():
+def test_the_silence_is_the_longest_wait_after_the_loss():
     before = [1.0, 1.1, 5.0]
-    assert silence_s([*before, 7.5, 7.6, 9.0], killed_s=5.0) == 2.5
-    # What was acknowledged just after the kill was on its way already.
-    assert silence_s([*before, 5.01, 7.5], killed_s=5.005) == pytest.approx(2.49)
-    # The wait before the kill is not the kill's.
-    assert silence_s([1.0, 5.0, 5.5], killed_s=4.8) == 0.5
+    assert silence_s([*before, 7.5, 7.6, 9.0], lost_s=5.0) == 2.5
+    # What was acknowledged just after the loss was on its way already.
+    assert silence_s([*before, 5.01, 7.5], lost_s=5.005) == pytest.approx(2.49)
+    # The wait before the loss is not its doing.
+    assert silence_s([1.0, 5.0, 5.5], lost_s=4.8) == 0.5
 
 
 @pytest.mark.parametrize("acknowledged_s", [[], [1.0, 2.0], [6.0, 7.0]])
 def test_a_silence_needs_commits_on_both_sides(acknowledged_s):
     with pytest.raises(BenchFailed, match="on both sides"):
-        silence_s(acknowledged_s, killed_s=5.0)
+        silence_s(acknowledged_s, lost_s=5.0)
 
 
 def test_the_processor_time_of_a_process_is_read_from_the_kernel():
