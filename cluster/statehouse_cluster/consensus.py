@@ -169,6 +169,7 @@ class Consensus:
             self._wake = self._parts.wakeup.set
             engine = self._parts.engine
             self._parts.gate.before_wait = lambda: self._before_wait(engine)
+            engine.before_flush = lambda: self._hand_out(engine.take_outcomes())
             try:
                 while not self._stop.is_set():
                     self._round(self._parts)
@@ -204,6 +205,8 @@ class Consensus:
             engine.read(tickets)
 
     def _hand_out(self, outcomes: list[Outcome]) -> None:
+        if not outcomes:
+            return
         outside: list[Outcome] = []
         for outcome in outcomes:
             # Futures are this class's own tickets: membership changes and transfers.

@@ -30,7 +30,7 @@ from statehouse_cluster.raft_replication import Replication
 from statehouse_cluster.raft_state import FOLLOWER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class _Proposal(NamedTuple):
@@ -65,6 +65,8 @@ class Leadership(Replication):
         self._pending_tickets = 0
         self._outcomes: list[Outcome] = []
         self._transfer: _Transfer | None = None
+        self.before_flush: Callable[[], None] = lambda: None
+        """Called before a leader waits for its disk; may take outcomes."""
         super().__init__(**parts)
 
     # -- Requests
@@ -187,6 +189,8 @@ class Leadership(Replication):
         if self.log.last_index > before:
             # The followers write while this node does: nothing counts before its own flush.
             self._SyncObj__sendAppendEntries()
+            # What has ended need not sit through the flush of what comes next.
+            self.before_flush()
             self.log.flush()
         # Before the wait, not after it: a read that is here already should not sit through one.
         self._serve_reads()
