@@ -116,9 +116,7 @@ def main() -> int:
     parser.add_argument("measure", choices=_MEASURES)
     parser.add_argument("--events", type=int, nargs="+")
     parser.add_argument("--callers", type=int, nargs="+")
-    parser.add_argument(
-        "--folder", type=Path, help="of the stores; a temporary one if not given"
-    )
+    parser.add_argument("--folder", type=Path, help="of the stores; a temporary one if not given")
     parser.add_argument("--json", type=Path, help="where the figures are written, too")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="growth-"))
