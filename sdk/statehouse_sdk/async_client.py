@@ -7,6 +7,7 @@ the same plans carried out.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from statehouse_sdk import cluster, config, convert, formatting, process, reads, replay, requests
 from statehouse_sdk.async_transaction import AsyncTransaction
 from statehouse_sdk.awaiting import AwaitingSession
-from statehouse_sdk.errors import ConflictError, StatehouseError
+from statehouse_sdk.errors import ConflictError, InvalidRequestError, StatehouseError
 from statehouse_sdk.models import At, ReplayEvent, Snapshot, StateResult
 from statehouse_sdk.reruns import TRANSACT_ATTEMPTS, Reruns
 
@@ -129,7 +130,10 @@ class AsyncStatehouse:
         while True:
             try:
                 async with self.begin_transaction(namespace=namespace, **metadata) as tx:
-                    result = await fn(tx)
+                    running = fn(tx)
+                    if not inspect.isawaitable(running):
+                        raise InvalidRequestError("transact awaits fn(tx): make fn an async def")
+                    result = await running
                 return result
             except ConflictError:
                 pause_s = reruns.pause_s(time.monotonic(), self._session_here().jitter())

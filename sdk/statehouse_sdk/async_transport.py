@@ -3,17 +3,23 @@
 It never retries (session.py drives that). gRPC tells a task whose call was cancelled by closing the
 client the same as one that was cancelled itself; here they are told apart. Belongs to one event
 loop.
+
+gRPC's thread for asyncio does not come over a fork: in a child that inherited its state every call
+would wait for ever. So channels are counted, and such a child is refused in words.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from statehouse_sdk.async_exchange import END, AsyncExchange
+from statehouse_sdk.errors import StatehouseError
 from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Ask, Invoke, Link, Links
 from statehouse_sdk.plans import carry_out_awaiting
 
@@ -23,11 +29,23 @@ if TYPE_CHECKING:
     from statehouse_proto.services import Method
 
 
+_channels: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+_inherited = False
+"""Whether this process was forked from one in which there were channels."""
+
+
 class _Link(Link):
     """A link that tasks share."""
 
     def __init__(self, transport: AsyncTransport, address: str) -> None:
+        if _inherited:
+            raise StatehouseError(
+                "this process was forked while asyncio clients were in use, which gRPC does not"
+                " survive; start processes by spawn, fork before the first call, or use Statehouse"
+            )
         super().__init__(address, grpc.aio.insecure_channel(address, options=OPTIONS))
+        _channels.add(self.channel)
         self._transport = transport
         self._exchange: AsyncExchange | None = None
 
@@ -145,3 +163,12 @@ class AsyncTransport(Links[_Link]):
         if self._closed and task is not None and not task.cancelling():
             return self.client_closed()
         return asyncio.CancelledError()
+
+
+def _forked() -> None:
+    global _inherited
+    _inherited = _inherited or len(_channels) > 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
