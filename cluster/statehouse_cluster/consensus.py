@@ -198,8 +198,9 @@ class Consensus:
     def _take_requests(self, engine: Engine) -> None:
         while self._inbox:
             self._inbox.popleft()(engine)
-        while self._commands:
-            engine.propose(*self._commands.popleft())
+        if self._commands:
+            commands = [self._commands.popleft() for _ in range(len(self._commands))]
+            engine.propose_all(commands)
         if self._readers:
             tickets = [self._readers.popleft() for _ in range(len(self._readers))]
             engine.read(tickets)

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-class _Proposal(NamedTuple):
-    command: bytes
-    ticket: Ticket
+_Proposal = tuple[bytes, Ticket]
+"""A command, and whom its outcome is for."""
 
 
 class _Pending(NamedTuple):
@@ -73,12 +72,18 @@ class Leadership(Replication):
 
     def propose(self, command: bytes, ticket: Ticket) -> None:
         """Queues a command; its outcome is one of machine.apply's results, or an error."""
-        if not self.is_leader():
-            self._fail(ticket, NotLeader())
-        elif len(self._proposals) + self._pending_tickets >= self._bounds.queue_commands_max:
-            self._fail(ticket, Overloaded())
-        else:
-            self._proposals.append(_Proposal(command, ticket))
+        self.propose_all([(command, ticket)])
+
+    def propose_all(self, proposals: list[_Proposal]) -> None:
+        """As `propose`, for several, in order."""
+        room = 0
+        refusal: type[Exception] = NotLeader
+        if self.is_leader():
+            waiting = len(self._proposals) + self._pending_tickets
+            room, refusal = max(0, self._bounds.queue_commands_max - waiting), Overloaded
+        self._proposals.extend(proposals[:room])
+        for _, ticket in proposals[room:]:
+            self._fail(ticket, refusal())
 
     def read(self, tickets: list[Ticket]) -> None:
         """Queues linearizable reads; each outcome is the applied index it may be served at."""
@@ -161,7 +166,7 @@ class Leadership(Replication):
             for ticket in pending.tickets:
                 self._fail(ticket, OutcomeUnknown())
         self._pending, self._pending_tickets = {}, 0
-        unsent = [proposal.ticket for proposal in self._proposals]
+        unsent = [ticket for _, ticket in self._proposals]
         self._proposals.clear()
         for ticket in (*unsent, *self._reads.drain()):
             self._fail(ticket, NotLeader())
@@ -200,7 +205,7 @@ class Leadership(Replication):
         tickets: list[Ticket] = []
         size = 0
         while self._proposals and len(commands) < self._bounds.group_commands_max:
-            size += len(self._proposals[0].command)
+            size += len(self._proposals[0][0])
             if commands and size > self._bounds.group_bytes_max:
                 break
             command, ticket = self._proposals.popleft()
@@ -339,7 +344,7 @@ class Leadership(Replication):
     # -- Reading and handing over
 
     def _serve_reads(self) -> None:
-        if not self.is_leader():
+        if not self._reads or not self.is_leader():
             return
         if self.is_ready() and self._reads.start_round(self.commit_index()):
             self._SyncObj__sendAppendEntries()
