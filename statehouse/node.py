@@ -181,6 +181,9 @@ class Node:
         for _, settle in commits[room:]:
             settle(refusal)
 
+    def has_commits_under_way(self) -> bool:
+        return self._in_flight > 0
+
     def _require_writable(self) -> None:
         self._require_leading()
         if not self._disk.has_room():

@@ -169,6 +169,7 @@ class Consensus:
             self._wake = self._parts.wakeup.set
             engine = self._parts.engine
             self._parts.gate.before_wait = lambda: self._before_wait(engine)
+            engine.before_flush = lambda: self._hand_out(engine.take_outcomes())
             try:
                 while not self._stop.is_set():
                     self._round(self._parts)
@@ -197,13 +198,16 @@ class Consensus:
     def _take_requests(self, engine: Engine) -> None:
         while self._inbox:
             self._inbox.popleft()(engine)
-        while self._commands:
-            engine.propose(*self._commands.popleft())
+        if self._commands:
+            commands = [self._commands.popleft() for _ in range(len(self._commands))]
+            engine.propose_all(commands)
         if self._readers:
             tickets = [self._readers.popleft() for _ in range(len(self._readers))]
             engine.read(tickets)
 
     def _hand_out(self, outcomes: list[Outcome]) -> None:
+        if not outcomes:
+            return
         outside: list[Outcome] = []
         for outcome in outcomes:
             # Futures are this class's own tickets: membership changes and transfers.

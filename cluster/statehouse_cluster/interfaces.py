@@ -141,8 +141,7 @@ Ticket = object
 """What the owner hands in with a request and gets back with its outcome; consensus never looks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The end of one request: `result`, or the `error` that stands for one."""
 
     ticket: Ticket

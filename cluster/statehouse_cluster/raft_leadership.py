@@ -30,12 +30,11 @@ from statehouse_cluster.raft_replication import Replication
 from statehouse_cluster.raft_state import FOLLOWER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
-class _Proposal(NamedTuple):
-    command: bytes
-    ticket: Ticket
+_Proposal = tuple[bytes, Ticket]
+"""A command, and whom its outcome is for."""
 
 
 class _Pending(NamedTuple):
@@ -65,18 +64,26 @@ class Leadership(Replication):
         self._pending_tickets = 0
         self._outcomes: list[Outcome] = []
         self._transfer: _Transfer | None = None
+        self.before_flush: Callable[[], None] = lambda: None
+        """Called before a leader waits for its disk; may take outcomes."""
         super().__init__(**parts)
 
     # -- Requests
 
     def propose(self, command: bytes, ticket: Ticket) -> None:
         """Queues a command; its outcome is one of machine.apply's results, or an error."""
-        if not self.is_leader():
-            self._fail(ticket, NotLeader())
-        elif len(self._proposals) + self._pending_tickets >= self._bounds.queue_commands_max:
-            self._fail(ticket, Overloaded())
-        else:
-            self._proposals.append(_Proposal(command, ticket))
+        self.propose_all([(command, ticket)])
+
+    def propose_all(self, proposals: list[_Proposal]) -> None:
+        """As `propose`, for several, in order."""
+        room = 0
+        refusal: type[Exception] = NotLeader
+        if self.is_leader():
+            waiting = len(self._proposals) + self._pending_tickets
+            room, refusal = max(0, self._bounds.queue_commands_max - waiting), Overloaded
+        self._proposals.extend(proposals[:room])
+        for _, ticket in proposals[room:]:
+            self._fail(ticket, refusal())
 
     def read(self, tickets: list[Ticket]) -> None:
         """Queues linearizable reads; each outcome is the applied index it may be served at."""
@@ -159,7 +166,7 @@ class Leadership(Replication):
             for ticket in pending.tickets:
                 self._fail(ticket, OutcomeUnknown())
         self._pending, self._pending_tickets = {}, 0
-        unsent = [proposal.ticket for proposal in self._proposals]
+        unsent = [ticket for _, ticket in self._proposals]
         self._proposals.clear()
         for ticket in (*unsent, *self._reads.drain()):
             self._fail(ticket, NotLeader())
@@ -187,6 +194,8 @@ class Leadership(Replication):
         if self.log.last_index > before:
             # The followers write while this node does: nothing counts before its own flush.
             self._SyncObj__sendAppendEntries()
+            # What has ended need not sit through the flush of what comes next.
+            self.before_flush()
             self.log.flush()
         # Before the wait, not after it: a read that is here already should not sit through one.
         self._serve_reads()
@@ -196,7 +205,7 @@ class Leadership(Replication):
         tickets: list[Ticket] = []
         size = 0
         while self._proposals and len(commands) < self._bounds.group_commands_max:
-            size += len(self._proposals[0].command)
+            size += len(self._proposals[0][0])
             if commands and size > self._bounds.group_bytes_max:
                 break
             command, ticket = self._proposals.popleft()
@@ -278,8 +287,17 @@ class Leadership(Replication):
         self._settle(entries, dict(zip((e.index for e in application), results, strict=True)))
         if changes:
             self._after_changes(changes)
-        # Followers learn of the commit with the next append; when none waits, tell them now.
-        return self.is_leader() and not self._proposals
+        if self.is_leader():
+            self._tell_commit_soon()
+        return False
+
+    def _tell_commit_soon(self) -> None:
+        """Followers learn of a commit with the next append, or with a heartbeat that comes early.
+
+        A message for it alone would double the rounds of every node for each lone commit.
+        """
+        due = self._now() + self._timing.commit_notice_s
+        self._SyncObj__newAppendEntriesTime = min(self._SyncObj__newAppendEntriesTime, due)
 
     def _settle(self, entries: Iterable[Any], results: dict[int, Any]) -> None:
         for entry in entries:
@@ -326,7 +344,7 @@ class Leadership(Replication):
     # -- Reading and handing over
 
     def _serve_reads(self) -> None:
-        if not self.is_leader():
+        if not self._reads or not self.is_leader():
             return
         if self.is_ready() and self._reads.start_round(self.commit_index()):
             self._SyncObj__sendAppendEntries()

@@ -100,7 +100,7 @@ class Replication(Elections):
             # Only ever backwards: a late reset must not skip what was sent since.
             answer["reset"] = answer["reset"] and hint < self._SyncObj__raftNextIndex[node]
             if answer["reset"]:
-                self._SyncObj__newAppendEntriesTime = 0
+                self._SyncObj__newAppendEntriesTime = 0.0
         if node in self._SyncObj__otherNodes:
             self._reads.echo(node.id, message["x_round"])
         reached = self._SyncObj__raftNextIndex[node]

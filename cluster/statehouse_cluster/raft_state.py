@@ -22,8 +22,9 @@ from statehouse_cluster.reads import ReadIndex
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Iterable, Sequence
 
-    from statehouse_cluster.journal import Journal
+    from statehouse_cluster.journal import Journal, LogEntry
     from statehouse_cluster.membership import Configuration
     from statehouse_cluster.settings import Bounds
     from statehouse_cluster.timing import Timing
@@ -177,6 +178,32 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
             self._applied_at_start,
         )
 
+    # -- The log, as the library asks for it many times a round
+
+    def _SyncObj__getCurrentLogIndex(self) -> int:
+        return self.log.last_index
+
+    def _SyncObj__getCurrentLogTerm(self) -> int:
+        return self.log.last_position[0]
+
+    def _SyncObj__getPrevLogIndexTerm(self, nextNodeIndex: int) -> tuple[int | None, int | None]:
+        previous = nextNodeIndex - 1
+        if not self.log.first_index <= previous <= self.log.last_index:
+            return None, None
+        return previous, self.log.term_at(previous)
+
+    def _SyncObj__getEntries(
+        self, fromIDx: int | None, count: int | None = None, maxSizeBytes: int | None = None
+    ) -> Sequence[LogEntry]:
+        """From `fromIDx` on, until they reach `maxSizeBytes`; lazily where no size is told."""
+        if fromIDx is None or fromIDx < self.log.first_index:
+            return []
+        stop = self.log.last_index + 1
+        if count is not None:
+            stop = min(stop, fromIDx + count)
+        entries = self.log.journal.view(fromIDx, max(fromIDx, stop))
+        return entries if maxSizeBytes is None else _up_to(entries, maxSizeBytes)
+
     # -- Configuration and links
 
     def configuration(self) -> Configuration:
@@ -264,3 +291,14 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
 
     def _pass_on(self, node: Node, message: Message) -> None:
         super()._SyncObj__onMessageReceived(node, message)
+
+
+def _up_to(entries: Iterable[LogEntry], bytes_max: int) -> list[LogEntry]:
+    taken: list[LogEntry] = []
+    size_bytes = 0
+    for entry in entries:
+        taken.append(entry)
+        size_bytes += len(entry.payload)
+        if size_bytes >= bytes_max:
+            break
+    return taken

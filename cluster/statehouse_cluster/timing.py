@@ -18,6 +18,8 @@ class Timing:
 
     heartbeat_s: float = 0.1
     """A leader with nothing to send still sends this often."""
+    commit_notice_s: float = 0.01
+    """A leader with nothing to send tells its followers of a commit after so long."""
     election_min_s: float = 1.0
     """The least silence after which a follower may campaign; also how long a leader counts as
     fresh."""
@@ -41,6 +43,8 @@ class Timing:
     def __post_init__(self) -> None:
         if not 0 < self.poll_s <= self.heartbeat_s:
             raise ValueError("poll_s must be positive and not above heartbeat_s")
+        if not 0 <= self.commit_notice_s <= self.heartbeat_s:
+            raise ValueError("commit_notice_s must not be negative, nor above heartbeat_s")
         if not 4 * self.heartbeat_s <= self.election_min_s < self.election_max_s:
             raise ValueError(
                 "election_min_s must be at least 4 heartbeats and below election_max_s"

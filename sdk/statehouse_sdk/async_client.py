@@ -7,6 +7,7 @@ the same plans carried out.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -17,6 +18,7 @@ from statehouse_sdk import (
     convert,
     formatting,
     history,
+    process,
     reads,
     replay,
     requests,
@@ -26,7 +28,12 @@ from statehouse_sdk.async_as_of import AsyncAsOf
 from statehouse_sdk.async_time_travel import AsyncTimeTravel
 from statehouse_sdk.async_transaction import AsyncTransaction
 from statehouse_sdk.awaiting import AwaitingSession
-from statehouse_sdk.errors import ConflictError, CursorMovedError, StatehouseError
+from statehouse_sdk.errors import (
+    ConflictError,
+    CursorMovedError,
+    InvalidRequestError,
+    StatehouseError,
+)
 from statehouse_sdk.models import At, ReplayEvent, Snapshot, StateResult
 from statehouse_sdk.reruns import TRANSACT_ATTEMPTS, Reruns
 
@@ -141,7 +148,10 @@ class AsyncStatehouse(AsyncTimeTravel):
         while True:
             try:
                 async with self.begin_transaction(namespace=namespace, **metadata) as tx:
-                    result = await fn(tx)
+                    running = fn(tx)
+                    if not inspect.isawaitable(running):
+                        raise InvalidRequestError("transact awaits fn(tx): make fn an async def")
+                    result = await running
                 return result
             except CursorMovedError:
                 raise  # its subscription stays behind, however often this runs
@@ -366,7 +376,7 @@ class AsyncStatehouse(AsyncTimeTravel):
         return self._session
 
     def _bind(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        if self._session.pid != os.getpid():
+        if self._session.pid != process.pid():
             raise StatehouseError(
                 f"this client was made by process {self._session.pid} and cannot be used after a"
                 " fork; make one in this process, or start processes by spawn"

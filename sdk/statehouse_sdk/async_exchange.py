@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from statehouse_proto.v2 import state_pb2 as state
 
-from statehouse_sdk.exchange_calls import FULL_BYTES, IDLE_S, METHOD, Closed, Lost, encode
+from statehouse_sdk.exchange_calls import (
+    FULL_BYTES,
+    IDLE_S,
+    METHOD,
+    Closed,
+    Lost,
+    TooLargeToShare,
+    encode,
+)
 from statehouse_sdk.limits import EXCHANGE_CALLS_MAX, MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -37,7 +45,7 @@ class AsyncExchange:
     def __init__(self, channel: Any) -> None:
         self._loop = asyncio.get_running_loop()
         self._ids = count(1)
-        self._outgoing: deque[tuple[int, bytes]] = deque()
+        self._outgoing: deque[tuple[asyncio.Future[state.Reply], bytes]] = deque()
         self._callers: dict[int, tuple[asyncio.Future[state.Reply], float]] = {}
         self._news = asyncio.Event()
         self._used_s = self._loop.time()
@@ -47,29 +55,27 @@ class AsyncExchange:
         self._call = channel.stream_stream(METHOD.path)()
         self._tasks = [self._loop.create_task(work) for work in (self._write(), self._read())]
 
-    async def ask(self, kind: str, request: Any, timeout_s: float) -> state.Reply | None:
-        """The reply to one call of a kind of KINDS; None: it is too large to travel here.
+    def ask(self, kind: str, request: Any, timeout_s: float) -> asyncio.Future[state.Reply]:
+        """The reply to one call of a kind of KINDS, to be awaited.
 
-        Raises Closed, Lost, or TimeoutError: then the reply, should it come, goes to nobody.
+        Raises Closed, TooLargeToShare, Lost, or TimeoutError: then the reply, should it come, goes
+        to nobody. So it does when the future is cancelled.
         """
         if self.ended:
             raise Closed
         call_id = next(self._ids)
         encoded = encode(call_id, kind, request)
         if len(encoded) > MESSAGE_BYTES_MAX:
-            return None
+            raise TooLargeToShare
         answered: asyncio.Future[state.Reply] = self._loop.create_future()
         self._used_s = now_s = self._loop.time()
         deadline_s = now_s + timeout_s
         self._callers[call_id] = answered, deadline_s
-        self._outgoing.append((call_id, encoded))
+        self._outgoing.append((answered, encoded))
         self._news.set()
         if deadline_s < self._watched_until_s:
             self._watch_until(deadline_s)
-        try:
-            return await answered
-        finally:
-            self._callers.pop(call_id, None)
+        return answered
 
     async def close(self) -> None:
         """Ends the stream; calls under way are lost."""
@@ -97,12 +103,12 @@ class AsyncExchange:
 
     def _next_message(self) -> bytes:
         """What waits, without the calls that were given up; empty when all were."""
-        outgoing, callers = self._outgoing, self._callers
+        outgoing = self._outgoing
         parts: list[bytes] = []
         size_bytes = 0
         while outgoing and len(parts) < EXCHANGE_CALLS_MAX:
-            call_id, encoded = outgoing[0]
-            if call_id in callers:
+            answered, encoded = outgoing[0]
+            if not answered.done():
                 size_bytes += len(encoded)
                 if parts and size_bytes > FULL_BYTES:
                     break

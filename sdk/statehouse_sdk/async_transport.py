@@ -3,33 +3,50 @@
 It never retries (session.py drives that). gRPC tells a task whose call was cancelled by closing the
 client the same as one that was cancelled itself; here they are told apart. Belongs to one event
 loop.
+
+gRPC's thread for asyncio does not come over a fork: in a child that inherited its state every call
+would wait for ever. So channels are counted, and such a child is refused in words.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import os
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from statehouse_sdk.async_exchange import END, AsyncExchange
-from statehouse_sdk.exchange_calls import Closed
+from statehouse_sdk.errors import StatehouseError
 from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Ask, Invoke, Link, Links
 from statehouse_sdk.plans import carry_out_awaiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable
 
     from statehouse_proto.services import Method
+
+
+_channels: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
+
+_inherited = False
+"""Whether this process was forked from one in which there were channels."""
 
 
 class _Link(Link):
     """A link that tasks share."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, transport: AsyncTransport, address: str) -> None:
+        if _inherited:
+            raise StatehouseError(
+                "this process was forked while asyncio clients were in use, which gRPC does not"
+                " survive; start processes by spawn, fork before the first call, or use Statehouse"
+            )
         super().__init__(address, grpc.aio.insecure_channel(address, options=OPTIONS))
+        _channels.add(self.channel)
+        self._transport = transport
         self._exchange: AsyncExchange | None = None
 
     def exchange(self) -> AsyncExchange:
@@ -38,17 +55,17 @@ class _Link(Link):
             self._exchange = AsyncExchange(self.channel)
         return self._exchange
 
-    async def take(self, step: Invoke | Ask) -> Any:
+    def take(self, step: Invoke | Ask) -> Awaitable[Any]:
         """Takes one step of an attempt."""
-        if isinstance(step, Invoke):
+        if isinstance(step, Ask):
+            return self.exchange().ask(step.kind, step.request, step.timeout_s)
+        return self._invoke(step)
+
+    async def _invoke(self, step: Invoke) -> Any:
+        try:
             return await self.callable_of(step.method)(step.request, timeout=step.timeout_s)
-        deadline_s = time.monotonic() + step.timeout_s
-        while True:
-            try:
-                timeout_s = max(deadline_s - time.monotonic(), 0.001)
-                return await self.exchange().ask(step.kind, step.request, timeout_s)
-            except Closed:
-                continue
+        except asyncio.CancelledError:
+            raise self._transport.cancelled() from None
 
     async def close(self) -> None:
         """Calls under way fail."""
@@ -73,9 +90,10 @@ class AsyncStream:
         """The next message, None at the end; CallFailed, also when the node is quiet for long."""
         transport, link = self._transport, self._link
         try:
-            with transport.closing_told():
-                async with asyncio.timeout(self._quiet_s):
-                    message = await self._call.read()
+            async with asyncio.timeout(self._quiet_s):
+                message = await self._call.read()
+        except asyncio.CancelledError:
+            raise transport.cancelled() from None
         except TimeoutError:
             error = grpc.RpcError()
             raise transport.stream_failure(link, error, broken_off=True, sure=self._sure) from None
@@ -97,9 +115,9 @@ class AsyncTransport(Links[_Link]):
     client = "AsyncStatehouse"
 
     def __init__(self) -> None:
-        super().__init__(_Link)
+        super().__init__(partial(_Link, self))
 
-    async def call(
+    def call(
         self,
         address: str,
         method: Method,
@@ -108,12 +126,11 @@ class AsyncTransport(Links[_Link]):
         *,
         sure: bool,
         anew: bool = False,
-    ) -> Any:
-        """One attempt of a unary call; raises CallFailed. `sure`: connect before it is sent."""
+    ) -> Awaitable[Any]:
+        """One attempt of a unary call, as `Links.attempt`; raises CallFailed."""
         link = self.link(address)
         plan = self.attempt(link, method, request, timeout_s, sure=sure, anew=anew)
-        with self.closing_told():
-            return await carry_out_awaiting(plan, link.take)
+        return carry_out_awaiting(plan, link.take)
 
     async def stream(
         self,
@@ -128,10 +145,8 @@ class AsyncTransport(Links[_Link]):
         """One attempt of a streamed call; broken off when the node is quiet for `quiet_s`."""
         link = self.link(address)
         try:
-            if sure:
-                with self.closing_told():
-                    plan = self.connect(link, CONNECT_TIMEOUT_S, anew=anew)
-                    await carry_out_awaiting(plan, link.take)
+            if sure and (anew or not link.stands):
+                await carry_out_awaiting(self.connect(link, CONNECT_TIMEOUT_S), link.take)
             call = link.callable_of(method)(request)
         except grpc.aio.UsageError as error:
             raise self.closed_while_used(error) from None
@@ -142,13 +157,18 @@ class AsyncTransport(Links[_Link]):
         for link in self.take_all():
             await link.close()
 
-    @contextmanager
-    def closing_told(self) -> Iterator[None]:
-        """Turns what gRPC raises for a call that ended with the client into words."""
-        try:
-            yield
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._closed and task is not None and not task.cancelling():
-                raise self.client_closed() from None
-            raise
+    def cancelled(self) -> BaseException:
+        """What a cancellation means that came out of gRPC: the task's own, or the client's end."""
+        task = asyncio.current_task()
+        if self._closed and task is not None and not task.cancelling():
+            return self.client_closed()
+        return asyncio.CancelledError()
+
+
+def _forked() -> None:
+    global _inherited
+    _inherited = _inherited or len(_channels) > 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from statehouse_sdk.async_transport import AsyncTransport
+from statehouse_sdk.async_transport import AsyncStream, AsyncTransport
 from statehouse_sdk.plans import (
     Call,
     Next,
@@ -19,10 +19,10 @@ from statehouse_sdk.plans import (
     Telling,
     carry_out_awaiting,
 )
-from statehouse_sdk.session import METHODS, Session, must_be_sure, must_not_repeat
+from statehouse_sdk.session import METHODS, MUST_BE_SURE, MUST_NOT_REPEAT, Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
 
     from statehouse_sdk.config import ClientConfig
     from statehouse_sdk.plans import Step
@@ -35,9 +35,9 @@ class AwaitingSession(Session):
         super().__init__(config)
         self._transport = AsyncTransport()
 
-    async def run(self, plan: Plan[Result]) -> Result:
+    def run(self, plan: Plan[Result]) -> Awaitable[Result]:
         """The plan's result, when it is there."""
-        return await carry_out_awaiting(plan, self._take)
+        return carry_out_awaiting(plan, self._take)
 
     async def iterate(self, plan: Telling) -> AsyncGenerator[Any, None]:
         """What the plan tells, as it is asked for; ended early, it closes the plan."""
@@ -64,26 +64,26 @@ class AwaitingSession(Session):
         """Closes the channels; calls under way fail."""
         await self._transport.close()
 
-    async def _take(self, step: Step) -> Any:
+    def _take(self, step: Step) -> Awaitable[Any]:
         if isinstance(step, Call):
-            return await self._transport.call(
+            return self._transport.call(
                 step.address,
                 METHODS[step.name],
                 step.request,
                 step.timeout_s,
-                sure=must_be_sure(step.name),
-                anew=must_not_repeat(step.name),
+                sure=MUST_BE_SURE[step.name],
+                anew=MUST_NOT_REPEAT[step.name],
             )
         if isinstance(step, Open):
-            return await self._transport.stream(
+            return self._transport.stream(
                 step.address,
                 METHODS[step.name],
                 step.request,
                 step.quiet_s,
-                sure=must_be_sure(step.name),
-                anew=must_not_repeat(step.name),
+                sure=MUST_BE_SURE[step.name],
+                anew=MUST_NOT_REPEAT[step.name],
             )
         if isinstance(step, Next):
-            return await step.stream.read()
-        await asyncio.sleep(step.wait_s)
-        return None
+            stream: AsyncStream = step.stream
+            return stream.read()
+        return asyncio.sleep(step.wait_s)

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from statehouse_sdk.plans import Call, Next, Open, Plan, Result, Tell, Telling, carry_out
-from statehouse_sdk.session import METHODS, Session, must_be_sure, must_not_repeat
+from statehouse_sdk.session import METHODS, MUST_BE_SURE, MUST_NOT_REPEAT, Session
 from statehouse_sdk.transport import Transport
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class BlockingSession(Session):
                 METHODS[step.name],
                 step.request,
                 step.timeout_s,
-                sure=must_be_sure(step.name),
-                anew=must_not_repeat(step.name),
+                sure=MUST_BE_SURE[step.name],
+                anew=MUST_NOT_REPEAT[step.name],
             )
         if isinstance(step, Open):
             return self._transport.stream(
@@ -70,8 +70,8 @@ class BlockingSession(Session):
                 METHODS[step.name],
                 step.request,
                 step.quiet_s,
-                sure=must_be_sure(step.name),
-                anew=must_not_repeat(step.name),
+                sure=MUST_BE_SURE[step.name],
+                anew=MUST_NOT_REPEAT[step.name],
             )
         if isinstance(step, Next):
             return next(step.stream, None)

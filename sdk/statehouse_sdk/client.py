@@ -16,6 +16,7 @@ from statehouse_sdk import (
     convert,
     formatting,
     history,
+    process,
     reads,
     replay,
     requests,
@@ -357,6 +358,6 @@ class Statehouse(TimeTravel):
 
     def _session_here(self) -> BlockingSession:
         """The session of this process: a forked child must not share its parent's channels."""
-        if self._session.pid != os.getpid():
+        if self._session.pid != process.pid():
             self._session = BlockingSession(self._config)
         return self._session

@@ -63,7 +63,7 @@ class PendingCommit:
     def _send(self, attempts: Attempts) -> Plan[state.CommitResponse]:
         renewals = 0
         while True:
-            yield from self._prepare()
+            self._put_op_id(self._op or (yield from self._open()))
             # Should the attempt be interrupted (Ctrl-C, a cancelled task), its effect is unknown.
             before, self.uncertain = self.uncertain, True
             try:
@@ -78,31 +78,33 @@ class PendingCommit:
                     renewals += 1
                     self.uncertain = before
                     self._renew()
+                    self.finish()
                     continue
+                if failure.fault.op_id_expired:
+                    # This op id stays: it is asked about again. The next one must not share its
+                    # fate, or a first attempt in doubt would leave it in doubt, too, and so on.
+                    self._renew()
                 yield from self._session.pause_or_raise(attempts, failure)
                 self.uncertain = attempts.uncertain
 
-    def _prepare(self) -> Plan[None]:
-        op = self._op or (yield from self._open())
+    def _open(self) -> Plan[Op]:
+        op_ids = self._session.op_ids
+        while (op := op_ids.open()) is None:
+            op_ids.begin((yield from _learn_birth(self._session)))
+        self._op = op
+        return op
+
+    def _put_op_id(self, op: Op) -> None:
         wire = self._request.op_id
         wire.client_id = op.identity.client_id
         wire.sequence = op.sequence
         wire.born_at = op.identity.born_at
         wire.acknowledged_through = self._session.op_ids.acknowledged_through(op)
 
-    def _open(self) -> Plan[Op]:
-        op_ids = self._session.op_ids
-        op = op_ids.open()
-        while op is None:
-            op_ids.begin((yield from _learn_birth(self._session)))
-            op = op_ids.open()
-        self._op = op
-        return op
-
     def _renew(self) -> None:
+        """Whatever begins from now on does so under a new identity."""
         if self._op is not None:
             self._session.op_ids.renew(self._op.identity)
-        self.finish()
 
 
 def _learn_birth(session: Session) -> Plan[int]:

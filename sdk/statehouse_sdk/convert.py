@@ -32,6 +32,7 @@ MISSING = StateResult(None, 0, 0, False)
 
 MERGED = "merged/"
 """What the label of a merge begins with; the name of its source follows."""
+_NO_METADATA = Metadata()
 
 _UINT64_MAX = 2**64 - 1
 
@@ -122,10 +123,13 @@ def value_message(value: Any) -> common.Value:
 
 def value_of(message: common.Value) -> values.StateValue:
     """A value as it is read; an empty message is a delete's None."""
+    text = message.json
+    if text:
+        return values.decode(text, True)
     kind = message.WhichOneof("kind")
     if kind is None:
         return None
-    return values.decode(message.json if kind == "json" else message.raw, kind == "json")
+    return values.decode(message.raw if kind == "raw" else text, kind == "json")
 
 
 def result_of(record: state.Record, served_at: int, key: str = "") -> StateResult:
@@ -171,13 +175,15 @@ def checked_text(text: Any, what: str) -> str:
 
 def metadata_of(message: state.Metadata) -> Metadata:
     """Metadata as it is read."""
+    # Asking whether a container holds anything costs much less than making a copy of it.
+    causes, extra = message.caused_by, message.extra
     return Metadata(
-        actor=message.actor,
-        reason=message.reason,
-        run_id=message.run_id,
-        tool_call_id=message.tool_call_id,
-        caused_by=tuple(message.caused_by),
-        extra=dict(message.extra),
+        message.actor,
+        message.reason,
+        message.run_id,
+        message.tool_call_id,
+        tuple(causes) if causes else (),
+        dict(extra) if extra else {},
     )
 
 
@@ -186,15 +192,15 @@ def event_of(
 ) -> ReplayEvent:
     """An event of a replay of this scope."""
     return ReplayEvent(
-        txn_id=event.txn_id,
-        commit_ts=event.commit_ts,
-        operations=[operation_of(operation) for operation in event.operations],
-        namespace=namespace,
-        agent_id=agent_id,
-        committed_at=datetime_of_us(event.committed_at_us),
-        metadata=metadata_of(event.metadata),
-        hash=event.hash,
-        proof=_proof_of(event) if with_proof else None,
+        event.txn_id,
+        event.commit_ts,
+        [operation_of(operation) for operation in event.operations],
+        namespace,
+        agent_id,
+        datetime_of_us(event.committed_at_us),
+        metadata_of(event.metadata) if event.HasField("metadata") else _NO_METADATA,
+        event.hash,
+        _proof_of(event) if with_proof else None,
     )
 
 
@@ -219,12 +225,12 @@ def operation_of(operation: state.EventOperation, *, withheld: bool = False) -> 
         )
     deleted = not operation.HasField("value")
     return Operation(
-        key=operation.key,
-        value=None if deleted or withheld else value_of(operation.value),
-        version=operation.version,
-        deleted=deleted,
-        namespace=operation.namespace,
-        agent_id=operation.agent_id,
+        operation.key,
+        None if deleted or withheld else value_of(operation.value),
+        operation.version,
+        deleted,
+        operation.namespace,
+        operation.agent_id,
     )
 
 

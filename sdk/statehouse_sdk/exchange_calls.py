@@ -28,6 +28,10 @@ class Closed(Exception):
     """The stream is over; the call was not sent. Begin a new one."""
 
 
+class TooLargeToShare(Exception):
+    """The call fills a message by itself, so it must be made by itself; it was not sent."""
+
+
 class Lost(Exception):
     """The stream ended before the reply; `error` is gRPC's, None when the node just ended it."""
 

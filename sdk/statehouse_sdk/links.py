@@ -19,7 +19,7 @@ from statehouse_proto.v2 import cluster_pb2 as cluster
 
 from statehouse_sdk import faults
 from statehouse_sdk.errors import StatehouseError
-from statehouse_sdk.exchange_calls import KINDS, Lost
+from statehouse_sdk.exchange_calls import KINDS, Closed, Lost, TooLargeToShare
 from statehouse_sdk.limits import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Invoke:
 
 @dataclass(slots=True)
 class Ask:
-    """A call on the exchange: its Reply, None when it is too large; or Lost, or TimeoutError."""
+    """A call on the exchange: its Reply; or Closed, Lost, TooLargeToShare or TimeoutError."""
 
     kind: str
     request: Any
@@ -119,11 +119,15 @@ class Links(Generic[L]):
     def attempt(
         self, link: L, method: Method, request: Any, timeout_s: float, *, sure: bool, anew: bool
     ) -> Plan[Any]:
-        """One attempt of a unary call; raises CallFailed. `sure`: connect before it is sent."""
+        """One attempt of a unary call; raises CallFailed.
+
+        sure: it is sent only once the connection stands. anew: and that it stood a while ago is not
+        enough, for the node may have died since.
+        """
         deadline_s = time.monotonic() + timeout_s
         try:
-            if sure:
-                yield from self.connect(link, timeout_s, anew=anew)
+            if sure and (anew or not link.stands):
+                yield from self.connect(link, timeout_s)
             answer = None
             if link.exchanges and method.name in KINDS:
                 answer = yield from self._exchanged(link, method, request, deadline_s, sure=sure)
@@ -136,16 +140,12 @@ class Links(Generic[L]):
         link.stands = True
         return answer
 
-    def connect(self, link: L, timeout_s: float, *, anew: bool) -> Plan[None]:
-        """Ends when the connection stands; raises CallFailed when it does not come about.
-
-        `anew`: that it stood a while ago is not enough; the node may have died since.
+    def connect(self, link: L, timeout_s: float) -> Plan[None]:
+        """Ends when the connection is proved to stand; raises CallFailed when it is not.
 
         The proof is a harmless question. (Watching a channel's connectivity would do too, but gRPC
         polls it from a thread of its own, which fails aloud when the channel is closed meanwhile.)
         """
-        if link.stands and not anew:
-            return
         try:
             yield Invoke(_STATUS, cluster.StatusRequest(), timeout_s)
         except grpc.RpcError as error:
@@ -205,8 +205,15 @@ class Links(Generic[L]):
     ) -> Plan[Any]:
         """The answer to a call that travelled with others; None: it has to travel alone."""
         kind = KINDS[method.name]
+        reply = None
         try:
-            reply = yield Ask(kind, request, _remaining_s(deadline_s))
+            while reply is None:
+                try:
+                    reply = yield Ask(kind, request, _remaining_s(deadline_s))
+                except Closed:
+                    continue
+        except TooLargeToShare:
+            return None
         except TimeoutError:
             raise faults.stalled(link.address) from None
         except Lost as lost:
@@ -216,8 +223,6 @@ class Links(Generic[L]):
                 link.exchanges = False
                 return None
             raise self.failure(link, lost.error, sure=sure) from None
-        if reply is None:
-            return None
         if reply.HasField("error"):
             raise faults.refusal_of(reply.error, reply.code, link.address)
         return getattr(reply, kind)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 CLIENT_ID_BYTES: Final = 16
 
@@ -44,8 +43,7 @@ class Identity:
             self._closed.remove(self._acknowledged)
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(NamedTuple):
     """One op id, open until it is closed."""
 
     identity: Identity

@@ -109,6 +109,21 @@ class GiveUp:
 class Attempts:
     """The attempts of one call: how long each may take, whether there is a next, what to raise."""
 
+    __slots__ = (
+        "_attempt_timeout_s",
+        "_backoff_s",
+        "_contacted",
+        "_count",
+        "_cut_short",
+        "_deadline_s",
+        "_hops",
+        "_last_words",
+        "_random",
+        "_rule",
+        "_started_s",
+        "uncertain",
+    )
+
     def __init__(
         self,
         rule: Rule,

@@ -6,7 +6,6 @@ It waits for nothing: each call is a plan (plans.py) whose steps a driver takes,
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -21,6 +20,7 @@ from statehouse_proto.services import (
 )
 from statehouse_proto.v2 import cluster_pb2 as cluster
 
+from statehouse_sdk import process
 from statehouse_sdk.endpoints import Endpoints
 from statehouse_sdk.faults import CallFailed
 from statehouse_sdk.op_ids import OpIds
@@ -40,6 +40,12 @@ METHODS: Final[dict[str, Method]] = {
     **methods(HISTORY_SERVICE),
     **methods(CLUSTER_SERVICE),
 }
+
+MUST_BE_SURE: Final = {name: rule is not Rule.READ for name, (rule, _) in RULES.items()}
+"""Whether it matters that an attempt without a connection surely had no effect."""
+
+MUST_NOT_REPEAT: Final = {name: rule is Rule.NEVER for name, (rule, _) in RULES.items()}
+"""Whether an attempt must not even leave for a node that died since it was last heard."""
 
 STREAM_QUIET_S: Final = 5.0
 """A finite stream whose node sends nothing for so long is asked for elsewhere."""
@@ -62,7 +68,7 @@ class Session:
     """
 
     def __init__(self, config: ClientConfig) -> None:
-        self.pid = os.getpid()
+        self.pid = process.pid()
         self.op_ids = OpIds()
         self.timeout_s = config.timeout_s
         self._endpoints = Endpoints(config.endpoints)
@@ -95,18 +101,21 @@ class Session:
         """The answer to a unary call, after as many attempts as its rule and time allow."""
         attempts = self.attempts(name, self.deadline_s())
 
-        def ask(address: str, timeout_s: float) -> Plan[Any]:
-            return (yield Call(name, address, request, timeout_s))
+        while True:
+            try:
+                return (yield from self.unary_attempt(name, request, attempts, leader=not stale))
+            except CallFailed as failure:
+                yield from self.pause_or_raise(attempts, failure)
 
-        return (yield from self.drive(attempts, ask, leader=not stale))
-
-    def unary_attempt(self, name: str, request: Any, attempts: Attempts) -> Plan[Any]:
+    def unary_attempt(
+        self, name: str, request: Any, attempts: Attempts, *, leader: bool = True
+    ) -> Plan[Any]:
         """One attempt of a unary call at the leader, or who is thought to be; CallFailed."""
 
         def ask(address: str, timeout_s: float) -> Plan[Any]:
             return (yield Call(name, address, request, timeout_s))
 
-        return (yield from self._attempt(attempts, ask, leader=True))
+        return self._attempt(attempts, ask, leader=leader)
 
     def collect(self, name: str, request: Any, *, stale: bool = False) -> Plan[list[Any]]:
         """All messages of a finite stream of one attempt, so that they speak for one commit_ts."""
@@ -187,9 +196,7 @@ class Session:
         """Learns the members anew from a node that has just answered, if it is time to."""
         now_s = time.monotonic()
         with self._lock:
-            in_doubt = self._members_in_doubt
-            age_s_max = MEMBERS_AGE_IN_DOUBT_S_MAX if in_doubt else MEMBERS_AGE_S_MAX
-            if now_s - self._members_learned_s < age_s_max:
+            if not self._members_are_old(now_s):
                 return
             self._members_learned_s, self._members_in_doubt = now_s, False
         try:
@@ -217,15 +224,11 @@ class Session:
             self.failed(address, failure)
             raise
         self.succeeded(address, as_leader=leader)
-        yield from self.keep_up(address)
+        if self._members_are_old(time.monotonic()):
+            yield from self.keep_up(address)
         return answer
 
-
-def must_be_sure(name: str) -> bool:
-    """Whether it matters that an attempt without a connection surely had no effect."""
-    return RULES[name][0] is not Rule.READ
-
-
-def must_not_repeat(name: str) -> bool:
-    """Whether an attempt must not even leave for a node that died since it was last heard."""
-    return RULES[name][0] is Rule.NEVER
+    def _members_are_old(self, now_s: float) -> bool:
+        in_doubt = self._members_in_doubt
+        age_s_max = MEMBERS_AGE_IN_DOUBT_S_MAX if in_doubt else MEMBERS_AGE_S_MAX
+        return now_s - self._members_learned_s >= age_s_max

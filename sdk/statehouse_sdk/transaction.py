@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from statehouse_proto.v2 import common_pb2 as common
 from statehouse_proto.v2 import state_pb2 as state
 
-from statehouse_sdk import convert, convert_marks, reads
+from statehouse_sdk import convert, convert_marks, process, reads
 from statehouse_sdk.commits import PendingCommit
 from statehouse_sdk.errors import (
     ConflictError,
@@ -74,7 +74,7 @@ class Buffer:
         self.versions: list[int] = []
         """The version each operation made, in order; empty until the commit."""
         self.namespace = namespace
-        self._pid = os.getpid()
+        self._pid = process.pid()
         self._expires_s = None
         if timeout_ms is not None:
             timeout_s = convert.checked_number(timeout_ms, "timeout_ms") / 1000
@@ -269,9 +269,7 @@ class Buffer:
         self._check_room()
         self._demand(place, if_version, if_absent, if_unchanged_since)
         namespace, agent_id, key = place
-        self._request.operations.append(
-            state.Operation(namespace=namespace, agent_id=agent_id, key=key, value=value)
-        )
+        self._request.operations.add(namespace=namespace, agent_id=agent_id, key=key, value=value)
         self._written[place] = value
 
     def _mark(
@@ -325,6 +323,8 @@ class Buffer:
 
     def _check_usable(self) -> None:
         self._check_process()
+        if self._state is _State.OPEN and self._pending is None and self._expires_s is None:
+            return
         if self._state in (_State.COMMITTED, _State.ABORTED):
             raise TransactionFinishedError(
                 f"transaction {self.txn_id} is already {self._state.value}; begin a new one"
@@ -348,7 +348,7 @@ class Buffer:
         return self._pending.uncertain
 
     def _check_process(self) -> None:
-        if os.getpid() != self._pid:
+        if process.pid() != self._pid:
             raise TransactionError(
                 f"transaction {self.txn_id} was begun by process {self._pid} and cannot be used"
                 " after a fork; begin one in this process"

@@ -6,14 +6,13 @@ It never retries (session.py drives that).
 from __future__ import annotations
 
 import threading
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from statehouse_sdk.exchange import Exchange
-from statehouse_sdk.exchange_calls import Closed
+from statehouse_sdk.exchange_calls import TooLargeToShare
 from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Ask, Invoke, Link, Links
 from statehouse_sdk.plans import carry_out
 from statehouse_sdk.stall_watch import StallWatch
@@ -43,13 +42,10 @@ class _Link(Link):
         """Takes one step of an attempt."""
         if isinstance(step, Invoke):
             return self.callable_of(step.method)(step.request, timeout=step.timeout_s)
-        deadline_s = time.monotonic() + step.timeout_s
-        while True:
-            try:
-                timeout_s = max(deadline_s - time.monotonic(), 0.001)
-                return self.exchange().ask(step.kind, step.request, timeout_s)
-            except Closed:
-                continue
+        reply = self.exchange().ask(step.kind, step.request, step.timeout_s)
+        if reply is None:
+            raise TooLargeToShare
+        return reply
 
     def close(self) -> None:
         """Calls under way fail."""
@@ -78,7 +74,7 @@ class Transport(Links[_Link]):
         sure: bool,
         anew: bool = False,
     ) -> Any:
-        """One attempt of a unary call; raises CallFailed. `sure`: connect before it is sent."""
+        """One attempt of a unary call, as `Links.attempt`; raises CallFailed."""
         link = self.link(address)
         plan = self.attempt(link, method, request, timeout_s, sure=sure, anew=anew)
         return carry_out(plan, link.take)
@@ -96,8 +92,8 @@ class Transport(Links[_Link]):
         """One attempt of a streamed call; broken off when the node is quiet for `quiet_s`."""
         link = self.link(address)
         try:
-            if sure:
-                carry_out(self.connect(link, CONNECT_TIMEOUT_S, anew=anew), link.take)
+            if sure and (anew or not link.stands):
+                carry_out(self.connect(link, CONNECT_TIMEOUT_S), link.take)
             call = link.callable_of(method)(request)
         except ValueError as error:
             raise self.closed_while_used(error) from None

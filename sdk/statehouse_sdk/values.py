@@ -25,6 +25,13 @@ JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "Jso
 StateValue = JsonValue | bytes
 """What any value looks like when it is read."""
 
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+# Made once: to make one takes longer than to read a short value.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 # Below this magnitude an integer is surely short enough: no need to write it down to count.
 _SURELY_SHORT_BITS = 14_000
@@ -72,7 +79,15 @@ def decode(data: bytes, is_json: bool) -> StateValue:
     if not is_json:
         return data
     try:
-        decoded: JsonValue = json.loads(data.decode(), parse_constant=_refuse_constant)
+        text = data.decode()
+        decoded: JsonValue
+        try:
+            decoded, end = _DECODER.raw_decode(text)
+        except ValueError:
+            end = -1
+        if end != len(text):
+            # Blanks around the value; or no JSON, and then this says why.
+            decoded = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a stored value is not JSON this client can read: {error}") from None
     return decoded
@@ -89,10 +104,6 @@ def _bounded(encoded: Encoded) -> Encoded:
             size,
         )
     return encoded
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 class _Level(NamedTuple):

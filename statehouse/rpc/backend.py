@@ -196,6 +196,9 @@ class Backend(Protocol):
     async def commit(self, submission: Submission) -> Committed:
         """Proposes and waits for the answer; cancelling gives up waiting, not the transaction."""
 
+    def has_commits_under_way(self) -> bool:
+        """Whether commits were proposed here and are not answered yet."""
+
     async def view(self, *, stale: bool) -> View:
         """The applied state; unless `stale`, proven to hold all that was committed before."""
 

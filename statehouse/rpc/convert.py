@@ -148,14 +148,15 @@ def fill_event(told: state_pb2.Event, event: Event) -> None:
     told.txn_id = event.txn_id
     told.hash = event.hash
     for operation in event.operations:
-        _fill_event_operation(told.operations.add(), operation)
+        fill_event_operation(told.operations.add(), operation)
     if event.metadata != _NO_METADATA:
         fill_metadata(told.metadata, event.metadata)
     if event.body:
         told.previous_hash, told.body = event.previous_hash, event.body
 
 
-def _fill_event_operation(told: state_pb2.EventOperation, operation: EventOperation) -> None:
+def fill_event_operation(told: state_pb2.EventOperation, operation: EventOperation) -> None:
+    """Fills an empty message with an operation, or with the mark it is."""
     told.namespace = operation.namespace
     told.version = operation.version
     if marks.is_mark(operation.agent_id, operation.key):
@@ -169,7 +170,7 @@ def _fill_event_operation(told: state_pb2.EventOperation, operation: EventOperat
         told.value.raw = operation.value
 
 
-def event_bytes(event: Event) -> int:
+def event_size_bytes(event: Event) -> int:
     """About what an event takes in a message."""
     size_bytes = metadata_bytes(event.metadata) + len(event.txn_id) + len(event.body)
     for operation in event.operations:

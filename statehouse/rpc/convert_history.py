@@ -90,7 +90,7 @@ def _read(read: ReadRow) -> history_pb2.Read:
 
 def explained_bytes(row: ExplainedCommit) -> int:
     reads = [len(read.namespace) + len(read.agent_id) + len(read.key) for read in row.reads]
-    return convert.event_bytes(row.event) + sum(reads)
+    return convert.event_size_bytes(row.event) + sum(reads)
 
 
 def diff_to_wire(row: DiffRow) -> history_pb2.KeyDiff:

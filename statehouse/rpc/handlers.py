@@ -30,7 +30,8 @@ _log = Log("rpc")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Unary = Callable[[Any], Awaitable["Message"]]
-Streaming = Callable[[Any], "AsyncGenerator[Message, None]"]
+Streaming = Callable[[Any], "AsyncGenerator[Message | bytes, None]"]
+"""What it gives as bytes is a message already."""
 
 _CALL_TIME_S_MAX = limits.CALL_TIME_MS_MAX / 1000
 
@@ -107,7 +108,9 @@ def failure_of(
     return _fault(method, error)
 
 
-async def _send_all(method: Method, context: Context, messages: AsyncIterator[Message]) -> None:
+async def _send_all(
+    method: Method, context: Context, messages: AsyncIterator[Message | bytes]
+) -> None:
     async for message in messages:
         encoded = _encoded(method, message)
         # A reader that takes nothing would pin its view, and the files under it, for ever.
@@ -115,9 +118,9 @@ async def _send_all(method: Method, context: Context, messages: AsyncIterator[Me
             await context.write(encoded)
 
 
-def _encoded(method: Method, message: Message) -> bytes:
+def _encoded(method: Method, message: Message | bytes) -> bytes:
     """Refuses what gRPC would not send: one row alone may exceed a message."""
-    encoded = message.SerializeToString()
+    encoded = message if isinstance(message, bytes) else message.SerializeToString()
     if len(encoded) > limits.MESSAGE_BYTES_MAX:
         raise Failure(
             Reason.TOO_LARGE,

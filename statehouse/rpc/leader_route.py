@@ -106,7 +106,7 @@ class LeaderRoute:
         patience = _Patience()
         while True:
             try:
-                async with aclosing(self._stream("Replay", self._local.replay, ask)) as pages:
+                async with aclosing(self._stream("Replay", self._replay, ask)) as pages:
                     async for page in pages:
                         for event in page.events:
                             yield event
@@ -115,6 +115,13 @@ class LeaderRoute:
                 return
             except Failure as failure:
                 await patience.after(failure)
+
+    async def _replay(
+        self, request: state_pb2.ReplayRequest
+    ) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
+        async with aclosing(self._local.replay(request)) as pages:
+            async for page in pages:
+                yield state_pb2.ReplayResponse.FromString(page)
 
     async def _unary(
         self, name: str, local: Callable[[Any], Awaitable[Message]], request: Message

@@ -13,14 +13,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from statehouse_proto.v2 import state_pb2
-
 from statehouse.core import validation
 from statehouse.core.errors import Failure, Reason
 from statehouse.rpc import chunks, convert, points
+from statehouse.rpc.event_bytes import replay_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
+
+    from statehouse_proto.v2 import state_pb2
 
     from statehouse.core.model import Event
     from statehouse.rpc.backend import Backend, View
@@ -66,8 +67,8 @@ class _Scope:
 
 async def replay(
     backend: Backend, request: state_pb2.ReplayRequest, *, stale: bool
-) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
-    """The events asked for, in bounded messages; the last one tells the end of the range."""
+) -> AsyncGenerator[bytes, None]:
+    """The events asked for, in bounded ReplayResponses; the last tells the end of the range."""
     scope = _checked(request)
     view = await backend.view(stale=stale)
     try:
@@ -141,26 +142,26 @@ async def _start_of_last(scope: _Scope, view: View, start: int, end: int, count:
 
 async def _stretch(
     scope: _Scope, view: View, start: int, end: int, limit: int
-) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
+) -> AsyncGenerator[bytes, None]:
     """The events of [start, end], at most `limit`; tells `end` at last when all of it was sent."""
     clock = asyncio.get_running_loop().time
     told_at_s, told_through, left = clock(), -1, limit
     while start <= end:
         events, through = await _next(scope, view, start, end, left)
         if events or clock() - told_at_s >= _MARK_INTERVAL_S:
-            yield _message(events, through)
+            yield replay_response(events, through)
             told_at_s, told_through = clock(), through
         if limit and len(events) == left:
             return
         left -= len(events) if limit else 0
         start = through + 1
     if told_through != end:
-        yield _message([], end)
+        yield replay_response([], end)
 
 
 async def _follow(
     backend: Backend, scope: _Scope, through: int, *, stale: bool
-) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
+) -> AsyncGenerator[bytes, None]:
     """Whatever is committed after `through`, without an end."""
     clock = asyncio.get_running_loop().time
     told_through, told_at_s = through, clock()
@@ -180,7 +181,7 @@ async def _follow(
             finally:
                 view.close()
         if events or clock() >= told_at_s + interval_s:
-            yield _message(events, through)
+            yield replay_response(events, through)
             told_through, told_at_s = through, clock()
 
 
@@ -190,18 +191,11 @@ async def _next(
     """What fits into one message, and the commit_ts through which it leaves nothing out."""
     window_end = min(end, start + _WINDOW_COMMITS - 1)
     rows = chunks.at_most(scope.events(view, start, window_end), limit)
-    events = await chunks.first_chunk(rows, convert.event_bytes)
+    events = await chunks.first_chunk(rows, convert.event_size_bytes)
     if events:
         return events, events[-1].commit_ts
     await asyncio.sleep(0)
     return events, window_end
-
-
-def _message(events: list[Event], served_at: int) -> state_pb2.ReplayResponse:
-    message = state_pb2.ReplayResponse(served_at=served_at)
-    for event in events:
-        convert.fill_event(message.events.add(), event)
-    return message
 
 
 def _invalid(message: str) -> Failure:

@@ -30,6 +30,7 @@ from statehouse.rpc.handlers import Unary, named, streaming, unary
 from statehouse.rpc.health import Health
 from statehouse.rpc.history_service import HistoryService
 from statehouse.rpc.leader_route import LeaderRoute
+from statehouse.rpc.pacing import Pace
 from statehouse.rpc.state_service import StateService
 from statehouse.rpc.v1_gateway import SWEEP_INTERVAL_S, V1Gateway
 
@@ -82,6 +83,7 @@ class RpcServer:
         """Registers every service over `backend` and begins to answer."""
         state = StateService(backend, _now_us)
         self._exchange = Exchange(backend, _now_us)
+        pace = Pace(backend.has_commits_under_way, time.monotonic)
         gateway = V1Gateway(
             backend,
             LeaderRoute(backend, state, self._channels),
@@ -91,12 +93,13 @@ class RpcServer:
         )
         health = Health(backend)
         await health.refresh()
+        history = HistoryService(backend, _now_us)
         self._server.add_generic_rpc_handlers(
             (
-                _service(STATE_SERVICE, state_handlers(state, self._exchange)),
-                _service(HISTORY_SERVICE, history_handlers(HistoryService(backend, _now_us))),
+                _service(STATE_SERVICE, pace.over(state_handlers(state, self._exchange))),
+                _service(HISTORY_SERVICE, pace.over(history_handlers(history))),
                 _service(CLUSTER_SERVICE, cluster_handlers(backend, version, git_sha)),
-                _service(V1_SERVICE, v1_handlers(gateway)),
+                _service(V1_SERVICE, pace.over(v1_handlers(gateway))),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)

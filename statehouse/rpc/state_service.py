@@ -111,9 +111,8 @@ class StateService:
         finally:
             view.close()
 
-    def replay(
-        self, request: state_pb2.ReplayRequest
-    ) -> AsyncGenerator[state_pb2.ReplayResponse, None]:
+    def replay(self, request: state_pb2.ReplayRequest) -> AsyncGenerator[bytes, None]:
+        """ReplayResponses, as bytes."""
         return replay(self._backend, request, stale=is_stale(request.consistency))
 
 

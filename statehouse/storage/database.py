@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 
 from rocksdict import (
     AccessType,
+    BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
     Checkpoint,
+    DBCompactionStyle,
     DBCompressionType,
     DBRecoveryMode,
     Options,
@@ -49,9 +51,13 @@ _TABLE_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _WAL_BYTES = 64 * 1024 * 1024
 _BLOCK_BYTES = 8 * 1024
 _BLOOM_BITS = 10
+_METADATA_BLOCK_BYTES = 4 * 1024
 _OPEN_FILES = 512
 _MANIFEST_BYTES = 1024 * 1024  # manifest.py reads all of it at every open
 _LOG_FILE_BYTES = 1024 * 1024
+
+# Walked, or asked only for rows that are there: a filter would be built and read for nothing.
+_NEVER_MISSED = (Table.EVENTS, Table.AGENT_EVENTS, Table.TIMES, Table.RECEIPT_GROUPS)
 
 
 class Database:
@@ -70,7 +76,7 @@ class Database:
             self._db = Rdict(
                 str(path),
                 _options(create),
-                {table.name: _table_options() for table in Table},
+                {table.name: _table_options(table) for table in Table},
                 AccessType.read_only(False) if read_only else AccessType.read_write(),
             )
             self._tables = [self._db.get_column_family(t.name) for t in Table]
@@ -232,6 +238,13 @@ def _tells_full_disk(error: Exception) -> bool:
 
 
 def _options(create: bool) -> Options:
+    """Of the database as a whole; all that takes memory is bounded, whatever lies on the disk.
+
+    Memory: one bound for the write buffers of all tables, and so for what a start reads again from
+    the write-ahead log; one cache; so many files open. Two background jobs: one flush and one
+    compaction, for a node shares its processors. What they write goes to the disk bit by bit: a
+    node must not stall while the kernel writes out a gigabyte at once, nor wait for it in `sync`.
+    """
     options = Options(raw_mode=True)
     options.create_if_missing(create)
     options.create_missing_column_families(create)
@@ -253,19 +266,36 @@ def _options(create: bool) -> Options:
     return options
 
 
+# One cache for all tables: what is read most stays, whichever table it is of.
 _cache = Cache(_CACHE_BYTES)
 
 
-def _table_options() -> Options:
-    blocks = BlockBasedOptions()
-    blocks.set_block_cache(_cache)
-    blocks.set_block_size(_BLOCK_BYTES)
-    blocks.set_bloom_filter(_BLOOM_BITS, False)
-    blocks.set_cache_index_and_filter_blocks(True)
-    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+def _table_options(table: Table) -> Options:
     options = Options(raw_mode=True)
-    options.set_block_based_table_factory(blocks)
+    options.set_block_based_table_factory(_block_options(table))
     options.set_write_buffer_size(_TABLE_WRITE_BUFFER_BYTES)
     options.set_compression_type(DBCompressionType.lz4())
     options.set_level_compaction_dynamic_level_bytes(True)
+    if table is Table.TIMES:
+        # Its rows come in order, so level by level its small files would only be moved, and stay.
+        options.set_compaction_style(DBCompactionStyle.universal())
     return options
+
+
+def _block_options(table: Table) -> BlockBasedOptions:
+    """Indexes and filters in small blocks of the cache: what is kept open is not kept in memory.
+
+    In one piece each would be megabytes, and drive the rows out of the cache whenever it is read.
+    """
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(_cache)
+    blocks.set_block_size(_BLOCK_BYTES)
+    blocks.set_cache_index_and_filter_blocks(True)
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    blocks.set_index_type(BlockBasedIndexType.two_level_index_search())
+    blocks.set_partition_filters(True)
+    blocks.set_metadata_block_size(_METADATA_BLOCK_BYTES)
+    blocks.set_pin_top_level_index_and_filter(True)
+    if table not in _NEVER_MISSED:
+        blocks.set_bloom_filter(_BLOOM_BITS, False)
+    return blocks

@@ -23,6 +23,7 @@ from statehouse.core.keys import (
     u64,
 )
 from statehouse.core.model import Event, EventHeader, EventOperation, Kind
+from statehouse.storage.event_rows import EventRows
 from statehouse.storage.faults import RowLost
 from statehouse.storage.records import BREATH_ROWS
 
@@ -83,7 +84,7 @@ class Events:
         """The row of an event that must be there."""
         row = self._rows.get(Table.EVENTS, u64(commit_ts))
         if row is None:
-            raise RowLost(f"the event of commit_ts {commit_ts} is not in the database")
+            raise _lost(commit_ts)
         return row
 
     def hash_at(self, commit_ts: int) -> bytes:
@@ -154,8 +155,8 @@ class Events:
         self, namespace: str, agent_id: str, first: int, last: int, newest_first: bool = False
     ) -> Iterator[Numbered]:
         """The events that touch an agent, its ancestors' before its own."""
-        for commit_ts in self.of_agent(namespace, agent_id, first, last, newest_first):
-            yield commit_ts, self.row(commit_ts)
+        numbers = self.of_agent(namespace, agent_id, first, last, newest_first)
+        return self._numbered(numbers, newest_first)
 
     def of_agent(
         self, namespace: str, agent_id: str, first: int, last: int, newest_first: bool = False
@@ -172,15 +173,23 @@ class Events:
     ) -> Iterator[Numbered]:
         """The events of a run that touch the namespace."""
         run = run_key(namespace, run_id)
-        for commit_ts in self._indexed(Table.RUNS, run, first, last, newest_first):
-            yield commit_ts, self.row(commit_ts)
+        numbers = self._indexed(Table.RUNS, run, first, last, newest_first)
+        return self._numbered(numbers, newest_first)
 
     def walk_caused(
         self, cause: int, first: int, last: int, newest_first: bool = False
     ) -> Iterator[Numbered]:
         """The events that name the cause."""
-        for commit_ts in self._indexed(Table.CAUSES, u64(cause), first, last, newest_first):
-            yield commit_ts, self.row(commit_ts)
+        numbers = self._indexed(Table.CAUSES, u64(cause), first, last, newest_first)
+        return self._numbered(numbers, newest_first)
+
+    def _numbered(self, numbers: Iterable[int], newest_first: bool) -> Iterator[Numbered]:
+        rows = EventRows(self._rows, newest_first=newest_first)
+        for commit_ts in numbers:
+            row = rows.row(commit_ts)
+            if row is None:
+                raise _lost(commit_ts)
+            yield commit_ts, row
 
     def _indexed(
         self, table: Table, prefix: bytes, first: int, last: int, newest_first: bool
@@ -213,6 +222,10 @@ class Events:
             self.hash_at(commit_ts - 1) if with_proof else b"",
             row[HASH_BYTES:] if with_proof else b"",
         )
+
+
+def _lost(commit_ts: int) -> RowLost:
+    return RowLost(f"the event of commit_ts {commit_ts} is not in the database")
 
 
 def _operation(told: EventOperationRow, value: bytes) -> EventOperation:

@@ -323,6 +323,15 @@ class TestAForgottenClient:
             put(client)
         assert fake.state.commit_ts == 2
 
+    def test_the_next_one_is_not_in_doubt_for_the_same_reason(self, client, fake):
+        put(client)
+        fake.nodes[0].will("Commit", LoseAnswer(), Refuse(common.REASON_OP_ID_EXPIRED))
+        with pytest.raises(OutcomeUnknownError):
+            put(client)
+        before = {client_id for client_id, _ in fake.state.receipts}
+        put(client)
+        assert {client_id for client_id, _ in fake.state.receipts} - before
+
     def test_a_cluster_that_forgets_at_once_is_an_error(self, client, fake):
         all_times(fake.nodes[0], "Commit", Refuse(common.REASON_OP_ID_EXPIRED))
         with pytest.raises(TransactionAbortedError, match="too old"):

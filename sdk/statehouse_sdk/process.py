@@ -1,0 +1,22 @@
+"""Owns the knowledge of which process this is, for code that asks often: a fork is noticed, and the
+kernel is not asked each time."""
+
+from __future__ import annotations
+
+import os
+
+_current = os.getpid()
+
+
+def pid() -> int:
+    """As os.getpid()."""
+    return _current
+
+
+def _forked() -> None:
+    global _current
+    _current = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
