@@ -22,6 +22,7 @@ from statehouse.logs import FORMATS, LEVELS
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _OFF = frozenset({"0", "false", "no", "off"})
 _ON = frozenset({"1", "true", "yes", "on"})
+_SECONDS_MIN, _SECONDS_MAX = 0.1, 86_400.0
 
 
 class ConfigError(Exception):
@@ -99,6 +100,13 @@ class NodeConfig:
         "STATEHOUSE_INSECURE",
         "Allow to listen beyond this machine although nothing is encrypted and nobody is asked "
         "who they are: only on a network where everybody may read and write everything.",
+    )
+    compare_interval_s: float = _setting(
+        10.0,
+        "--compare-interval",
+        "STATEHOUSE_COMPARE_INTERVAL",
+        "Seconds between comparisons of this node's record with the other members'; a node that a "
+        "majority does not confirm stops. 0: never.",
     )
     log_level: str = _setting(
         "info",
@@ -242,6 +250,19 @@ def _flag(raw: object) -> bool:
     raise ValueError(f"{text!r} is neither on nor off; use 1 or 0")
 
 
+def _seconds(raw: object) -> float:
+    text = str(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else _text(raw)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no number of seconds") from None
+    if not (seconds == 0 or _SECONDS_MIN <= seconds <= _SECONDS_MAX):
+        raise ValueError(
+            f"{text} must be 0 or lie between {_SECONDS_MIN:g} and {_SECONDS_MAX:g} seconds"
+        )
+    return seconds
+
+
 def _path(raw: object) -> Path:
     text = str(raw) if isinstance(raw, Path) else _text(raw)
     if not text or "\0" in text:
@@ -269,6 +290,7 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "data_dir": _path,
     "use_memory": _flag,
     "insecure": _flag,
+    "compare_interval_s": _seconds,
     "log_level": _one_of(LEVELS),
     "log_format": _one_of(FORMATS),
 }
@@ -317,6 +339,8 @@ def _check_reach(effective: Effective) -> None:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value)
     if isinstance(value, Mapping):
         pairs = ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"

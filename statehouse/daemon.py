@@ -130,7 +130,7 @@ async def _serve(settings: NodeConfig) -> None:
         consensus=Consensus,
         on_fatal=_fault,
     )
-    await server.start(node, version(), git_sha())
+    await server.start(node, version(), git_sha(), compare_interval_s=settings.compare_interval_s)
     node.start()
     _log.info("Node started", node=settings.name, listen=str(listens), version=version())
     reason = await asked

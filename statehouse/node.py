@@ -242,6 +242,9 @@ class Node:
             chain_head=head.chain_hash,
         )
 
+    def give_up(self, error: Exception) -> None:
+        self._fault(error)
+
     # -- Members
 
     async def add_member(self, peer_address: str) -> AsyncGenerator[AddStep, None]:

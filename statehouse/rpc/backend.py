@@ -216,6 +216,9 @@ class Backend(Protocol):
 
     def status(self) -> NodeStatus: ...
 
+    def give_up(self, error: Exception) -> None:
+        """Stops this node for good, for what `error` says: its record cannot be trusted."""
+
     def add_member(self, peer_address: str) -> AsyncGenerator[AddStep, None]:
         """Adds the node listening there; tells each step until it votes."""
 

@@ -25,6 +25,7 @@ from statehouse.core.errors import Reason
 from statehouse.logs import Log
 from statehouse.rpc.channels import Channels
 from statehouse.rpc.cluster_service import ClusterService
+from statehouse.rpc.comparison import Comparison
 from statehouse.rpc.exchange import Exchange
 from statehouse.rpc.handlers import Unary, named, streaming, unary
 from statehouse.rpc.health import Health
@@ -79,8 +80,13 @@ class RpcServer:
         except RuntimeError as error:
             raise BindError(f"cannot listen on {shown}:{port}: {error}") from None
 
-    async def start(self, backend: Backend, version: str, git_sha: str) -> None:
-        """Registers every service over `backend` and begins to answer."""
+    async def start(
+        self, backend: Backend, version: str, git_sha: str, *, compare_interval_s: float = 0
+    ) -> None:
+        """Registers every service over `backend` and begins to answer.
+
+        compare_interval_s: seconds between comparisons with the other members; 0: none.
+        """
         state = StateService(backend, _now_us)
         self._exchange = Exchange(backend, _now_us)
         pace = Pace(backend.has_commits_under_way, time.monotonic)
@@ -111,6 +117,9 @@ class RpcServer:
             asyncio.create_task(_guarded("health", health.keep())),
             asyncio.create_task(_guarded("sweep", _sweep(gateway))),
         ]
+        if compare_interval_s:
+            comparison = Comparison(backend, self._channels, compare_interval_s)
+            self._tasks.append(asyncio.create_task(_guarded("comparison", comparison.keep())))
         self._health = health
 
     async def tell_health(self) -> None:

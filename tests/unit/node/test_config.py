@@ -127,6 +127,18 @@ def test_a_bad_file_is_refused_in_words(tmp_path, text, words):
         loaded(file=written(tmp_path, text))
 
 
+def test_an_interval_is_read_from_anywhere_and_must_make_sense(tmp_path):
+    assert loaded().compare_interval_s == 10
+    assert loaded(flags={"compare_interval_s": "0.5"}).compare_interval_s == 0.5
+    assert loaded(environment={"STATEHOUSE_COMPARE_INTERVAL": "0"}).compare_interval_s == 0
+    assert loaded(file=written(tmp_path, "compare_interval_s = 3")).compare_interval_s == 3
+    for impossible in ("soon", "-1", "0.01", "1e9", "nan"):
+        with pytest.raises(ConfigError, match="compare_interval_s"):
+            loaded(flags={"compare_interval_s": impossible})
+    with pytest.raises(ConfigError, match="compare_interval_s"):
+        loaded(file=written(tmp_path, "compare_interval_s = true"))
+
+
 def test_a_file_that_is_not_there_is_refused_in_words(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         loaded(file=tmp_path / "none.toml")
