@@ -49,6 +49,10 @@ SERVERS: dict[str, type[Server]] = {
     "postgresql": postgresql.Server,
     "redis": redis.Server,
 }
+OTHERS_MAX = 0.15
+"""The share of the processors that goes to the kernel's own threads, such as those of the disk, on
+a machine that does nothing else."""
+
 REPLICATED: tuple[str, ...] = ("statehouse", "etcd")
 
 
@@ -138,6 +142,8 @@ def _settings(plan: rounds.Plan) -> dict[str, str]:
 def show(results: Results, arguments: argparse.Namespace) -> None:
     """Prints the tables and writes what was asked for."""
     print(tables.report(results))
+    if (others := results.others()) is not None and others.median > OTHERS_MAX:
+        _tell(f"others used {others.median:.0%} of the processors: figures of a busy machine")
     if arguments.json:
         arguments.json.write_text(results.to_json())
     if arguments.page:

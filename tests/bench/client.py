@@ -104,7 +104,7 @@ class Bench:
                 by_threads(calls, window)
         else:
             await by_tasks([self._call(work, seed) for seed in range(work.callers)], window)
-        return sample_of(work, window.took_s, window.lasted_s, usage.client_s, usage.server_s)
+        return sample_of(work, window.took_s, window.lasted_s, usage.spent())
 
     def _call(self, work: Work, seed: int) -> Call:
         choose = random.Random(seed).choice
@@ -131,7 +131,7 @@ class Bench:
         usage.read()
         if read_bytes != events * SMALL_BYTES:
             raise RuntimeError(f"the replay of {events} events gave {read_bytes} bytes of values")
-        return sample_of(work, [], lasted_s, usage.client_s, usage.server_s, count=events)
+        return sample_of(work, [], lasted_s, usage.spent(), count=events)
 
 
 def _blocking_commit(client: BlockingClient, work: Work, seed: int) -> Any:

@@ -34,6 +34,8 @@ class Sample:
     """Processor time of the client process for one answer."""
     server_us: float
     """Processor time of all server processes for one answer."""
+    others: float
+    """The share of the machine's processors that went to everything else meanwhile."""
 
     @property
     def per_s(self) -> float:
@@ -53,6 +55,15 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """Processor time of client and servers over a window, and the share that went to others."""
+
+    client_s: float
+    server_s: float
+    others: float
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """The median over the rounds, and how far they lay apart."""
 
@@ -65,8 +76,7 @@ def sample_of(
     work: Work,
     took_s: Sequence[float],
     lasted_s: float,
-    client_s: float,
-    server_s: float,
+    spent: Spent,
     *,
     count: int | None = None,
 ) -> Sample:
@@ -84,8 +94,9 @@ def sample_of(
         round(lasted_s, 4),
         _milliseconds(ordered, 0.50),
         _milliseconds(ordered, 0.99),
-        round(client_s / answers * 1e6, 1),
-        round(server_s / answers * 1e6, 1),
+        round(spent.client_s / answers * 1e6, 1),
+        round(spent.server_s / answers * 1e6, 1),
+        round(spent.others, 3),
     )
 
 

@@ -44,6 +44,11 @@ class Results:
     failovers_s: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """Of each way to lose the leader and each system: seconds without commits, of every loss."""
 
+    def others(self) -> Spread | None:
+        """The share of the processors that others used while something was measured."""
+        shares = [sample.others for done in self.samples.values() for sample in done]
+        return spread_of(shares) if shares else None
+
     def works(self) -> list[Work]:
         """Every kind of work that anybody did, in the order first done."""
         return list(dict.fromkeys(s.work for done in self.samples.values() for s in done))

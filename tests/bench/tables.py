@@ -109,6 +109,9 @@ def context(results: Results) -> str:
     rows += [[NAMES[name], f"{one.version}: {one.setup}"] for name, one in results.systems.items()]
     rows += [[NAMES[name], f"left out: {why}"] for name, why in results.left_out.items()]
     rows += [[name, value] for name, value in (results.machine | results.settings).items()]
+    if (others := results.others()) is not None:
+        used = f"used {others.median:.0%} of the processors meanwhile, at most {others.high:.0%}"
+        rows.append(["everything else", used])
     return _table(rows)
 
 

@@ -22,6 +22,7 @@ from statehouse import (
     TransactionError,
     UnavailableError,
 )
+from tests.helpers.on_a_loop import OnALoop
 from tests.helpers.waiting import eventually
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from tests.conftest import StartCluster
 
 
-@pytest.fixture
-def client(cluster: LocalCluster) -> Iterator[Statehouse]:
-    with Statehouse(cluster.endpoints) as made:
+@pytest.fixture(params=[Statehouse, OnALoop], ids=["threads", "asyncio"])
+def client(request: pytest.FixtureRequest, cluster: LocalCluster) -> Iterator[Statehouse]:
+    with request.param(cluster.endpoints) as made:
         yield made
 
 

@@ -18,12 +18,13 @@ from statehouse import (
     Transaction,
     TransactionError,
 )
+from tests.helpers.on_a_loop import OnALoop
 from tests.helpers.waiting import eventually
 
 
-@pytest.fixture
-def client(cluster):
-    with Statehouse(url=cluster.endpoints) as client:
+@pytest.fixture(params=[Statehouse, OnALoop], ids=["threads", "asyncio"])
+def client(request, cluster):
+    with request.param(url=cluster.endpoints) as client:
         yield client
 
 

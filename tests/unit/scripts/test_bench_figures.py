@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.figures import P50, RATE, Spread, percentile, sample_of, spread_of
+from tests.bench.figures import P50, RATE, Spent, Spread, percentile, sample_of, spread_of
 from tests.bench.results import Results, System, UnknownFormat
 from tests.bench.rounds import turns
 from tests.bench.targets import TARGETS, Target
 from tests.bench.work import COMMIT, EVERYTHING, GET, QUICK, REPLAY, Work, chosen
 
 COMMITS = Work(COMMIT, 64)
+SPENT = Spent(client_s=0.002, server_s=0.004, others=0.1)
 
 
 def sample(work, per_s, p50_ms=1.0):
-    return sample_of(work, [p50_ms / 1000] * per_s, 1.0, 0.1, 0.2)
+    return sample_of(work, [p50_ms / 1000] * per_s, 1.0, SPENT)
 
 
 def results(**samples):
@@ -30,20 +31,21 @@ def test_a_percentile_is_a_value_that_was_measured():
 
 def test_a_sample_tells_rate_latencies_and_processor_time_of_one_answer():
     took_s = [0.004, 0.001, 0.002, 0.003]
-    told = sample_of(COMMITS, took_s, 2.0, client_s=0.002, server_s=0.004)
+    told = sample_of(COMMITS, took_s, 2.0, SPENT)
     assert told.per_s == 2.0
     assert (told.p50_ms, told.p99_ms) == (2.0, 4.0)
     assert (told.client_us, told.server_us) == (500.0, 1000.0)
+    assert told.others == 0.1
 
 
 def test_a_replay_has_a_rate_and_no_latency():
-    told = sample_of(Work(REPLAY), [], 0.5, 0.1, 0.1, count=100)
+    told = sample_of(Work(REPLAY), [], 0.5, SPENT, count=100)
     assert (told.per_s, told.p50_ms, told.p99_ms) == (200.0, None, None)
 
 
 def test_a_window_without_an_answer_is_no_figure():
     with pytest.raises(ValueError, match=r"commit, 64 callers: no answer in 0\.5 s"):
-        sample_of(COMMITS, [], 0.5, 0.0, 0.0)
+        sample_of(COMMITS, [], 0.5, SPENT)
 
 
 def test_the_median_of_the_rounds_stands_with_the_lowest_and_the_highest():
@@ -99,7 +101,7 @@ def test_a_target_compares_two_kinds_of_work_of_one_system_too():
 
 def test_a_target_without_another_is_a_figure_by_itself():
     replay = next(target for target in TARGETS if target.work == Work(REPLAY))
-    found = results(statehouse=[sample_of(Work(REPLAY), [], 0.5, 0, 0, count=100_000)])
+    found = results(statehouse=[sample_of(Work(REPLAY), [], 0.5, SPENT, count=100_000)])
     figure = replay.reached(found)
     assert figure.median == 200_000
     assert replay.met(figure)

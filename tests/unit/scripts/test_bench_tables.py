@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.bench import page, tables
-from tests.bench.figures import sample_of
+from tests.bench.figures import Spent, sample_of
 from tests.bench.results import Results, System
 from tests.bench.work import COMMIT, GET_AT, REPLAY, Work
 
+SPENT = Spent(client_s=0.1, server_s=0.2, others=0.25)
+
 
 def sample(work, per_s):
-    return sample_of(work, [0.001] * per_s, 1.0, 0.1, 0.2)
+    return sample_of(work, [0.001] * per_s, 1.0, SPENT)
 
 
 @pytest.fixture
@@ -84,6 +86,11 @@ def test_who_is_left_out_is_named_with_the_reason(results):
     )
 
 
+def test_what_others_used_of_the_machine_is_told(results):
+    told = ["everything else", "used 25% of the processors meanwhile, at most 25%"]
+    assert told in lines(tables.context(results))
+
+
 def test_failovers_are_all_shown(results):
     assert lines(tables.failovers(results))[1] == ["dies", "etcd", "2.00 s", "1.00, 3.00, 2.00"]
 
@@ -127,7 +134,7 @@ def test_plots_are_the_same_bytes_for_the_same_results(results, tmp_path, plots)
 
 
 def test_a_replay_alone_draws_nothing(tmp_path, plots):
-    replay = sample_of(Work(REPLAY), [], 1.0, 0.1, 0.1, count=10)
+    replay = sample_of(Work(REPLAY), [], 1.0, SPENT, count=10)
     assert plots.draw(Results({}, {}, samples={"etcd": [replay]}), tmp_path) == []
 
 
