@@ -157,7 +157,17 @@ def annotated(source: Source) -> Iterator[Complaint]:
 
 # What the core may import: nothing that can tell two runs apart.
 PURE_MODULES = {
-    *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "hashlib"),
+    *(
+        "__future__",
+        "abc",
+        "bisect",
+        "collections",
+        "dataclasses",
+        "enum",
+        "functools",
+        "hashlib",
+        "heapq",
+    ),
     *("itertools", "json", "math", "operator", "re", "string", "struct", "types", "typing"),
     *("unicodedata", "msgspec", "statehouse"),
 }
