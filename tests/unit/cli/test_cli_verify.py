@@ -51,6 +51,7 @@ def test_the_first_bad_event_and_its_node_are_named(ctl, fake):
     )
     told = json.loads(ctl("verify", "-o", "json").out)
     assert [node["bad_commit_ts"] for node in told["nodes"]] == [None, 7, None]
+    assert told["compared_at"] == 20, "the sound ones are compared as far as they go"
 
 
 @pytest.mark.usefixtures("written")
