@@ -23,9 +23,9 @@ from statehouse.core.keys import (
     u64,
 )
 from statehouse.core.model import Event, EventHeader, EventOperation, Kind
+from statehouse.storage.breath import BREATH_ROWS
 from statehouse.storage.event_rows import EventRows
 from statehouse.storage.faults import RowLost
-from statehouse.storage.records import BREATH_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -27,7 +27,7 @@ from statehouse.core.model import (
     Record,
     VersionRow,
 )
-from statehouse.storage.records import BREATH_ROWS
+from statehouse.storage.breath import BREATH_ROWS, Breath
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from statehouse.storage.records import Place, Records
 
 _VERSION = Expectation.VERSION.value
+
+_Setter = tuple[int, int, int, str]
+"""What is kept of a version that may have set a field: version, commit_ts, committed_at_us, writer.
+
+Not its value: there may be as many versions as fields."""
 
 
 class History:
@@ -96,12 +101,12 @@ class History:
             key, (row_prefix, _, _) = found
             record = self._records.record(key, found[1])
             writer = self._writer(namespace, agent_id, row_prefix, at)
-            told: tuple[FieldBlame, ...] = ()
+            told: list[FieldBlame] = []
             if fields:
-                settling = Settling(record.kind, record.value, (record, writer))
+                settling = Settling(record.kind, record.value, _setter(record, writer))
                 yield from self._settle(settling, namespace, agent_id, record)
-                told = tuple([self._field(name, *by) for name, by in settling.result()])
-            yield KeyBlame(self._version_row(record, writer), told)
+                yield from self._tell(settling, told)
+            yield KeyBlame(self._version_row(record, writer), tuple(told))
 
     def _writer(self, namespace: str, agent_id: str, row_prefix: bytes, at: int) -> str:
         levels = self._lineage.levels(namespace, agent_id, at)
@@ -109,7 +114,7 @@ class History:
 
     def _settle(
         self,
-        settling: Settling[tuple[Record, str]],
+        settling: Settling[_Setter],
         namespace: str,
         agent_id: str,
         newest: Record,
@@ -117,29 +122,28 @@ class History:
         """Looks at versions of a key, from the newest back, until all of its fields are settled."""
         if settling.settled:
             return
-        looked_at = 0
+        breath = Breath()
         made = self._made(namespace, agent_id, newest.key, 1, newest.commit_ts, True)
         for record, writer in made:
             if record.version >= newest.version:
                 continue
-            settling.look(record.kind, record.value, (record, writer))
+            settling.look(record.kind, record.value, _setter(record, writer))
             if settling.settled:
                 return
-            looked_at += 1
-            if looked_at % BREATH_ROWS == 0:
+            if breath.due(len(record.value)):
                 yield None
 
-    def _field(self, field: str, record: Record, writer: str) -> FieldBlame:
-        event = self._events.header(record.commit_ts)
-        return FieldBlame(
-            field,
-            record.version,
-            record.commit_ts,
-            record.committed_at_us,
-            writer,
-            event.txn_id,
-            event.metadata,
-        )
+    def _tell(self, settling: Settling[_Setter], told: list[FieldBlame]) -> Iterator[None]:
+        """Adds each field with the commit that set it, read once however many it set."""
+        breath = Breath()
+        headers: dict[int, EventHeader] = {}
+        for field, setter in settling.result():
+            header = headers.get(setter[1])
+            if header is None:
+                header = headers[setter[1]] = self._events.header(setter[1])
+            told.append(FieldBlame(field, *setter, header.txn_id, header.metadata))
+            if breath.due():
+                yield None
 
     # -- Explanations
 
@@ -214,31 +218,32 @@ class History:
             self._records.live(namespace, agent_id, prefix, a),
             self._records.live(namespace, other_agent_id, prefix, b),
         )
-        barren = 0
+        breath = Breath()
         for found in _side_by_side(*sides):
-            row = None
-            if found is not None:
-                key, here, there = found
-                row = self._difference(key, here, there)
-            if row is not None:
-                barren = 0
-                yield row
-            else:
-                barren += 1
-                if found is None or barren % BREATH_ROWS == 0:
+            if found is None:
+                yield None
+                continue
+            key, here, there = found
+            if here is not None and there is not None and _same_commit(here, there):
+                if breath.due():
                     yield None
+                continue
+            one = None if here is None else self._records.record(key, here)
+            two = None if there is None else self._records.record(key, there)
+            if one is None or two is None or (one.kind, one.value) != (two.kind, two.value):
+                breath.told()
+                yield DiffRow(key, one, two)
+            elif breath.due(len(one.value) + len(two.value)):
+                yield None
 
-    def _difference(self, key: str, here: Place | None, there: Place | None) -> DiffRow | None:
-        if here is not None and there is not None:
-            if here[0] == there[0] and here[1][:2] == there[1][:2]:
-                return None
-            a, b = self._records.record(key, here), self._records.record(key, there)
-            return DiffRow(key, a, b) if (a.kind, a.value) != (b.kind, b.value) else None
-        return DiffRow(
-            key,
-            None if here is None else self._records.record(key, here),
-            None if there is None else self._records.record(key, there),
-        )
+
+def _setter(record: Record, writer: str) -> _Setter:
+    return record.version, record.commit_ts, record.committed_at_us, writer
+
+
+def _same_commit(here: Place, there: Place) -> bool:
+    """Whether both sides read the very same version."""
+    return here[0] == there[0] and here[1][:2] == there[1][:2]
 
 
 def _side_by_side(

@@ -26,6 +26,7 @@ from statehouse.core.keys import (
     terminated,
 )
 from statehouse.core.model import Kind, Record
+from statehouse.storage.breath import BREATH_ROWS
 from statehouse.storage.faults import RowLost
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 Place = tuple[bytes, "Latest", bytes | None]
 """What the record's key begins with, what is known of the version, and its row if it was read."""
-
-BREATH_ROWS = 256
-"""Rows after which a walk that has nothing to tell breathes."""
 
 _TOMBSTONE = Kind.TOMBSTONE.value
 _HEADER = codec.RECORD_HEADER_BYTES

@@ -13,17 +13,17 @@ from statehouse.core import codec
 from statehouse.core.codec import CodecError
 from statehouse.core.digest import GENESIS, HASH_BYTES, event_hash
 from statehouse.core.model import VerifyRow
+from statehouse.storage.breath import Breath
 from statehouse.storage.events import Scope
 from statehouse.storage.faults import RowLost
-from statehouse.storage.records import BREATH_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from statehouse.storage.events import Events
 
-_PROGRESS_EVENTS = 16 * BREATH_ROWS
-"""Events after which a row tells how far it is; with less, only others get their turn."""
+_PROGRESS_BREATHS = 16
+"""Breaths of which the last tells how far it is; the others only give others their turn."""
 
 
 class _Disagrees(Exception):
@@ -38,6 +38,9 @@ class Verifying:
         self._count = 0
         self._through = 0
         self._hash = GENESIS
+        self._breath = Breath()
+        self._breaths = 0
+        self._bytes = 0
 
     def everything(self, after: int, last: int, head: bytes) -> Iterator[VerifyRow | None]:
         """Every event from after `after`, whose hash is taken as right, to `last`.
@@ -53,8 +56,8 @@ class Verifying:
                 if commit_ts != expected:
                     raise _Disagrees(f"the event of commit_ts {expected} is not there")
                 self._check(row, commit_ts, self._hash, scope)
-                if self._count % BREATH_ROWS == 0:
-                    yield None if self._count % _PROGRESS_EVENTS else self._told()
+                if self._breath.due(self._bytes):
+                    yield self._breathed()
             if expected != last:
                 expected += 1
                 raise _Disagrees(f"the chain ends before commit_ts {last}")
@@ -75,8 +78,8 @@ class Verifying:
             except _FOUND as fault:
                 yield self._told(commit_ts, str(fault))
                 return
-            if self._count % BREATH_ROWS == 0:
-                yield None if self._count % _PROGRESS_EVENTS else self._told()
+            if self._breath.due(self._bytes):
+                yield self._breathed()
         yield self._told(finished=True)
 
     def _check(self, row: bytes, commit_ts: int, previous: bytes, scope: Scope) -> None:
@@ -84,14 +87,20 @@ class Verifying:
         if event_hash(previous, row[HASH_BYTES:]) != chain_hash:
             raise _Disagrees(f"the event of commit_ts {commit_ts} has another hash")
         _, body = codec.decode_event_row(row)
+        self._bytes = len(row)
         if body.commit_ts != commit_ts:
             raise _Disagrees(f"the event of commit_ts {commit_ts} says it is {body.commit_ts}")
         for told in scope.operations(body):
             value = self._events.value(told, commit_ts)
+            self._bytes += len(value)
             if sha256(value).digest() != told.digest:
                 raise _Disagrees(f"the value of key {told.key!r} has another hash")
         self._count += 1
         self._through, self._hash = commit_ts, chain_hash
+
+    def _breathed(self) -> VerifyRow | None:
+        self._breaths += 1
+        return None if self._breaths % _PROGRESS_BREATHS else self._told()
 
     def _told(self, bad_commit_ts: int = 0, fault: str = "", finished: bool = False) -> VerifyRow:
         return VerifyRow(

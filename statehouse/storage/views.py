@@ -209,6 +209,15 @@ class StateView:
             walk = events.walk(first, last, newest_first)
         return events.told(walk, events.scope(namespace, agent_id, prefix), with_proof=with_proof)
 
+    def links(self, start_ts: int = 1, end_ts: int | None = None) -> Iterator[Event]:
+        """Every event with nothing but commit_ts, hash, and what that is made of."""
+        first, last = max(start_ts, 1), self._clip(end_ts)
+        previous = self._events.hash_at(first - 1) if first <= last else b""
+        for commit_ts, row in self._events.walk(first, last):
+            its_hash = row[:HASH_BYTES]
+            yield Event(commit_ts, 0, "", _NO_METADATA, (), its_hash, previous, row[HASH_BYTES:])
+            previous = its_hash
+
     # -- History
 
     def versions(

@@ -31,6 +31,8 @@ WRITTEN = [page for page in PAGES if (ROOT / page).exists()]
 NOT_RUN = [one for page in WRITTEN for one in snippets(page) if one.runs and one.not_run]
 
 
+# A page may run a hundred programs, and a busy machine takes a second to start one.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", WRITTEN)
 def test_the_snippets_of_the_page_work(page, cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("STATEHOUSE_URL", cluster.endpoints)

@@ -11,9 +11,10 @@ import contextlib
 import inspect
 import threading
 
-from statehouse_sdk import AsyncStatehouse
+from statehouse_sdk import AsyncAsOf, AsyncStatehouse, AsyncSubscription
 
 CALL_S_MAX = 120
+HANDLES = (AsyncAsOf, AsyncSubscription)
 _NO_MORE = object()
 
 
@@ -89,14 +90,42 @@ class _Transaction:
         return self._wait(self._tx.__aexit__(*error))
 
 
+class _Handle:
+    """As AsOf and Subscription, on what the asyncio client gives in their place."""
+
+    def __init__(self, inner, wait):
+        self._inner = inner
+        self._wait = wait
+
+    def __getattr__(self, name):
+        return _facing(getattr(self._inner, name), self._wait)
+
+    def __iter__(self):
+        async def begun():
+            return aiter(self._inner)
+
+        return _iterate(self._wait(begun()), self._wait)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return self._wait(self._inner.__aexit__(*error))
+
+    def __repr__(self):
+        return repr(self._inner)
+
+
 def _facing(member, wait):
     """A member as the blocking client has it: calls that wait, iterators that block."""
     if not inspect.ismethod(member):
         return member
 
     def call(*arguments, **options):
+        arguments = [getattr(argument, "_inner", argument) for argument in arguments]
         if inspect.iscoroutinefunction(member):
-            return wait(member(*arguments, **options))
+            told = wait(member(*arguments, **options))
+            return _Handle(told, wait) if isinstance(told, HANDLES) else told
 
         async def called():
             return member(*arguments, **options)

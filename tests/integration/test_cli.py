@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
 import threading
 
 import pytest
+from helpers.shell import CTL, Shell
 from helpers.waiting import eventually
 
 from statehouse import Statehouse
-
-CTL = [sys.executable, "-m", "statehouse_sdk.cli"]
-
-
-class Shell:
-    """Runs the program against one cluster."""
-
-    def __init__(self, cluster):
-        self.environment = {**os.environ, "STATEHOUSE_URL": cluster.endpoints}
-
-    def __call__(self, *arguments, stdin=""):
-        return subprocess.run(
-            [*CTL, *arguments],
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    def done(self, *arguments, stdin=""):
-        """The standard output of a command that must succeed."""
-        ended = self(*arguments, stdin=stdin)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
 
 
 @pytest.fixture
@@ -156,13 +130,7 @@ def test_tail_follows_across_the_death_of_the_leader(fresh_cluster, agent_id):
     cluster = fresh_cluster()
     ctl = Shell(cluster)
     ctl.done("put", agent_id, "k", "0")
-    follower = subprocess.Popen(
-        [*CTL, "tail", agent_id, "-f", "-o", "json"],
-        env=ctl.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    follower = ctl.start("tail", agent_id, "-f", "-o", "json")
     seen: list[int] = []
 
     def listen():

@@ -11,11 +11,10 @@ import base64
 import binascii
 import json
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from statehouse_sdk.diffing import same
 from statehouse_sdk.models import (
-    CursorMark,
     ForkMark,
     LabelMark,
     Metadata,
@@ -25,14 +24,16 @@ from statehouse_sdk.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from statehouse_sdk.history_models import Head
+    from statehouse_sdk.models import Mark
 
 KIND = "statehouse history"
 FORMAT = 1
 
-_MARKS = {"label": LabelMark, "fork": ForkMark, "cursor": CursorMark}
+# A cursor is of a namespace and no event of an agent.
+_MARKS: Final[dict[str, Callable[..., Mark]]] = {"label": LabelMark, "fork": ForkMark}
 
 
 class FileError(ValueError):
@@ -79,7 +80,7 @@ def read(file: IO[str]) -> tuple[Header, Iterator[ReplayEvent]]:
 
 
 def _events(file: IO[str], header: dict[str, Any]) -> Iterator[ReplayEvent]:
-    count = 0
+    count, agents = 0, _Agents()
     for number, line in enumerate(file, 2):
         told = _parsed(number, line)
         if "end" in told:
@@ -87,13 +88,39 @@ def _events(file: IO[str], header: dict[str, Any]) -> Iterator[ReplayEvent]:
                 raise FileError(f"it should hold {told['end']} events, and holds {count}")
             if next(iter(file), ""):
                 raise FileError(f"line {number} is the end, and more lines follow")
+            agents.check(header["agent_id"])
             return
         try:
-            yield _event_of(told, header)
+            event = _event_of(told, header)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileError(f"line {number} is no event: {error!r}") from None
+        agents.see(event)
+        yield event
         count += 1
     raise FileError(f"it is cut short after {count} events")
+
+
+class _Agents:
+    """Who the events are of: the agent that the file is named for, and those it was forked from."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._parents: dict[str, str] = {}
+
+    def see(self, event: ReplayEvent) -> None:
+        for operation in event.operations:
+            self._seen.add(operation.agent_id)
+            if isinstance(operation.mark, ForkMark):
+                self._parents[operation.agent_id] = operation.mark.parent_id
+
+    def check(self, agent_id: str) -> None:
+        """FileError if there is an event of somebody else."""
+        line, here = {agent_id}, agent_id
+        while (parent := self._parents.get(here, here)) not in line:
+            line.add(parent)
+            here = parent
+        for stranger in sorted(self._seen - line):
+            raise FileError(f"it is not of agent {agent_id!r}: it tells of {stranger!r}")
 
 
 def _write_line(file: IO[str], told: dict[str, Any]) -> None:
@@ -117,8 +144,11 @@ def _event_to_dict(event: ReplayEvent) -> dict[str, Any]:
     if event.proof is None:
         raise ValueError(f"event {event.commit_ts} was replayed without its proof")
     operations = zip(event.operations, event.proof.stored, strict=True)
+    facts = event.to_dict()
+    # Each operation tells its own; a fork's early ones are an ancestor's.
+    del facts["namespace"], facts["agent_id"]
     return {
-        **event.to_dict(),
+        **facts,
         "operations": [_operation_to_dict(operation, stored) for operation, stored in operations],
         "previous_hash": event.proof.previous_hash.hex(),
         "body": _base64(event.proof.body),
@@ -163,6 +193,8 @@ def _operation_of(told: dict[str, Any]) -> tuple[Operation, bytes | None]:
         mark = _MARKS[facts.pop("kind")](**facts)
         return Operation("", None, told["version"], mark=mark, **scope), None
     raw = told.get("value_base64")
+    if told["value"] is not None and (raw is not None or told["deleted"]):
+        raise ValueError(f"the value of {told['key']!r} is told twice, or deleted")
     value = told["value"] if raw is None else _bytes(raw)
     operation = Operation(told["key"], value, told["version"], told["deleted"], **scope)
     if operation.deleted:

@@ -68,7 +68,7 @@ def step_through(settings: Settings, walk: Walk) -> None:
         return
     _show(settings, walk, here)
     if _is_for_people(settings):
-        output.note(HELP)
+        _help()
     for word, argument in _commands(settings):
         there: ReplayEvent | None = None
         match word:
@@ -81,7 +81,7 @@ def step_through(settings: Settings, walk: Walk) -> None:
             case "s":
                 _show_state(settings, walk, here, argument)
             case "h":
-                output.note(HELP)
+                _help()
             case _:
                 output.note(f"{word!r} is no command here: n, p, g POINT, s, s KEY, q, h")
         if there is not None:
@@ -89,6 +89,11 @@ def step_through(settings: Settings, walk: Walk) -> None:
             _show(settings, walk, here)
         elif word in ("", "n", "p"):
             output.note("this is the first event" if word == "p" else "this is the last event")
+
+
+def _help() -> None:
+    for text in HELP.splitlines():
+        output.note(text)
 
 
 def _commands(settings: Settings) -> Iterator[tuple[str, str]]:

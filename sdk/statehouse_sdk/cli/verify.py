@@ -107,7 +107,8 @@ def _verify_cluster(settings: Settings, agent: str) -> bool:
     with settings.connect() as client:
         members = client.cluster_status().members
         judged = [_judge(client, agent, member.name, member.client_address) for member in members]
-        through = min((one.checked.through for one in judged if one.checked), default=0)
+        sound = [one.checked for one in judged if one.checked and not one.fault]
+        through = min((checked.through for checked in sound), default=0)
         judged = _compare(client, judged, through)
     bad = [one for one in judged if one.fault]
     if settings.json:

@@ -69,6 +69,12 @@ def test_it_stays_where_it_is_at_either_end_and_for_what_it_does_not_know(ctl):
 
 
 @pytest.mark.usefixtures("written")
+def test_it_tells_what_it_understands(ctl):
+    shown = _walk(ctl, "h").err.splitlines()
+    assert [line[0] for line in shown] == ["n", "g", "s", "q"]
+
+
+@pytest.mark.usefixtures("written")
 def test_the_state_is_that_of_the_step(ctl):
     shown = _walk(ctl, "s", "g 4", "s", "s goal", "s draft").out.splitlines()
     assert shown.count("state at commit_ts 1: 1 keys") == 1

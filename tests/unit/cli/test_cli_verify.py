@@ -11,7 +11,6 @@ from fake_history import FIRST_COMMIT_AT
 from statehouse_sdk.cli import history_file
 from statehouse_sdk.history_models import Head
 from statehouse_sdk.models import (
-    CursorMark,
     ForkMark,
     LabelMark,
     Metadata,
@@ -52,6 +51,7 @@ def test_the_first_bad_event_and_its_node_are_named(ctl, fake):
     )
     told = json.loads(ctl("verify", "-o", "json").out)
     assert [node["bad_commit_ts"] for node in told["nodes"]] == [None, 7, None]
+    assert told["compared_at"] == 20, "the sound ones are compared as far as they go"
 
 
 @pytest.mark.usefixtures("written")
@@ -95,8 +95,7 @@ EVENTS = [
         5,
         Operation("", None, 1, agent_id="a", mark=LabelMark("here", 3)),
         Operation("", None, 1, agent_id="a", mark=ForkMark("parent", 2)),
-        Operation("", None, 1, agent_id="", mark=CursorMark("c", 4, "a", "p", True)),
-        stored=(None, None, None),
+        stored=(None, None),
     ),
 ]
 
@@ -135,6 +134,10 @@ def test_a_file_gives_back_what_was_written():
             "the value of 'spaced' is not what is stored",
         ),
         (
+            lambda lines: [lines[0], lines[1].replace('"value":null', '"value":1')],
+            "line 2 is no event",
+        ),
+        (
             lambda lines: [lines[0], lines[1].replace('"body":"', '"body":"*')],
             "is not base64",
         ),
@@ -147,6 +150,13 @@ def test_a_file_that_is_none_is_refused_in_words(ctl, tmp_path, mend, said):
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.startswith(f"Error: {tmp_path / 'file'}: ")
     assert said in ended.err
+
+
+def test_a_file_of_somebody_else_is_refused():
+    text = _written(EVENTS).replace('"agent_id":"a","head"', '"agent_id":"b","head"')
+    _, events = history_file.read(io.StringIO(text))
+    with pytest.raises(history_file.FileError, match="not of agent 'b': it tells of 'a'"):
+        list(events)
 
 
 def test_an_event_that_its_hash_does_not_cover_is_named(ctl, tmp_path):

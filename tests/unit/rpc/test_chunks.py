@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from statehouse.core import limits
+from statehouse.rpc import chunks
 from statehouse.rpc.chunks import at_most, chunked, first_chunk, pages
 
 
@@ -97,3 +98,18 @@ def test_so_many_rows_at_most_count_no_breaths_and_zero_is_all():
     ending = iter(rows)
     list(at_most(ending, 1))
     assert next(ending) is None
+
+
+def test_long_looking_is_told_to_who_waits(monkeypatch):
+    monkeypatch.setattr(chunks, "QUIET_S", 0.0)
+
+    async def gather(rows):
+        return [page async for page in pages(rows, len)]
+
+    assert asyncio.run(gather([None, b"a", b"b", None, None, b"c"])) == [
+        [],
+        [b"a", b"b"],
+        [],
+        [b"c"],
+    ]
+    assert asyncio.run(gather([None])) == [[]]

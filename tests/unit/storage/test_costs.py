@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+
 import pytest
 
 from statehouse.core.engine import Engine
@@ -153,3 +156,20 @@ def test_blame_reads_a_version_only_while_it_may_tell_something():
     rows, view = counted(store)
     rows.spent(lambda: view.blame("default", "a", fields=True))
     assert rows.count[Table.RECORDS] <= 4
+
+
+def test_blame_keeps_no_values_of_the_versions_it_has_looked_at():
+    store, writer = MemoryStore(), Writer()
+    fields: dict[str, object] = {"pad": "x" * 100_000}
+    for number in range(100):
+        fields[f"f{number}"] = number
+        store.apply(group(writer.submit(write("k", json.dumps(fields).encode()))))
+    view = store.view()
+    tracemalloc.start()
+    try:
+        (told,) = [row for row in view.blame("default", "a", fields=True) if row is not None]
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [field.version for field in told.fields] == [1, *range(1, 101)]
+    assert peak_bytes < 3_000_000

@@ -10,7 +10,7 @@ from statehouse.core.digest import event_hash
 from statehouse.core.keys import Table, agent_key, latest_key, record_key, u64
 from statehouse.core.marks import Fork
 from statehouse.core.model import VerifyRow
-from statehouse.storage import verifying
+from statehouse.storage import breath, verifying
 from tests.oracle.stores import Dictionaries, OnRocksDB
 from tests.oracle.writing import Writer, delete, mark, write
 
@@ -145,11 +145,17 @@ def test_an_event_its_agent_names_but_the_database_lost_is_told(store):
 
 
 def test_it_tells_now_and_then_how_far_it_is(store, monkeypatch):
-    monkeypatch.setattr(verifying, "BREATH_ROWS", 1)
-    monkeypatch.setattr(verifying, "_PROGRESS_EVENTS", 2)
+    monkeypatch.setattr(breath, "BREATH_ROWS", 1)
+    monkeypatch.setattr(verifying, "_PROGRESS_BREATHS", 2)
     with store.view() as view:
         rows = list(view.verify())
         told = [None if row is None else (row.events, row.through, row.finished) for row in rows]
         assert told == [None, (2, 2, False), None, (4, 4, False), None, (5, 5, True)]
         agent = list(view.verify(namespace="default", agent_id="a"))
         assert [row is None for row in agent] == [True, False, False]
+
+
+def test_large_values_make_it_breathe_as_many_rows_do(store, monkeypatch):
+    monkeypatch.setattr(breath, "BREATH_BYTES", 1)
+    with store.view() as view:
+        assert list(view.verify()).count(None) == 5

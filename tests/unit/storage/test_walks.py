@@ -9,7 +9,7 @@ import pytest
 
 from statehouse.core.marks import Fork
 from statehouse.core.model import Metadata
-from statehouse.storage.records import BREATH_ROWS
+from statehouse.storage.breath import BREATH_BYTES, BREATH_ROWS
 from tests.oracle.memory_store import MemoryStore
 from tests.oracle.stores import Dictionaries, OnRocksDB
 from tests.oracle.writing import Writer, delete, group, mark, version_is, write
@@ -180,6 +180,20 @@ class TestBreath:
         rows = list(store.view().explain("default", "a", "k"))
         assert [row is None for row in rows] == [True, True, True, False]
         assert len(rows[-1].reads) == self.ROWS
+
+    def test_over_large_values_whatever_their_number(self, writer):
+        store = MemoryStore()
+        large = b"x" * (BREATH_BYTES // 4)
+        for number in range(8):
+            value = b'{"x":1,"n":%d,"y":"%s"}' % (number, large)
+            store.apply(group(writer.submit(write("k", value), write("k", value, agent="b"))))
+        view = store.view()
+        assert self.breaths(view.blame("default", "a", fields=True)) == (1, 1)
+        for name in ("l", "m", "n"):
+            made = write(name, large), write(name, large, agent="b")
+            store.apply(group(writer.submit(*made)))
+        last = store.head.commit_ts
+        assert self.breaths(store.view().diff("default", "a", last, "b", last)) == (2, 0)
 
     def test_over_a_long_check(self, barren):
         breaths, rows = self.breaths(barren.verify())
