@@ -29,7 +29,7 @@ class _Reading:
     def rest(self) -> state.ReplayRequest | None:
         if self._chain.commit_ts >= self._through:
             return None
-        request = state.ReplayRequest(with_proof=True)
+        request = state.ReplayRequest(proof_only=True)
         request.start.commit_ts = self._chain.commit_ts + 1
         request.end.commit_ts = self._through
         return request

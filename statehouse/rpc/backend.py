@@ -123,6 +123,9 @@ class View(Protocol):
         says so. ValueError: an agent or a run without its namespace, or a run and a cause together.
         """
 
+    def links(self, start_ts: int = 1, end_ts: int | None = None) -> Iterator[Event]:
+        """Every event with nothing but commit_ts, hash, and what that is made of."""
+
     def versions(
         self,
         namespace: str,

@@ -32,7 +32,7 @@ _PROGRESS_INTERVAL_S = 5.0
 _MARK_INTERVAL_S = 0.25
 """How often a reader is told, at most, that a stretch held nothing for it."""
 
-_WINDOW_COMMITS = 65_536
+_WINDOW_COMMITS = 16_384
 """How much of a range is searched for one message."""
 
 _COUNT_ROWS_AT_ONCE = 256
@@ -48,10 +48,13 @@ class _Scope:
     run_id: str
     caused_by: int
     with_proof: bool
+    proof_only: bool
 
     def events(
         self, view: View, start: int, end: int, *, newest_first: bool = False
     ) -> Iterator[Event | None]:
+        if self.proof_only:
+            return view.links(start, end)
         return view.events(
             self.namespace,
             self.agent_id,
@@ -72,10 +75,16 @@ async def replay(
     scope = _checked(request)
     view = await backend.view(stale=stale)
     try:
-        start, end = await _range(scope, request, view)
+        start, end = _range(request, view)
         if request.follow and not stale:
             # A follower resumes after what it has; what is further on, this cluster never told.
             points.check_reached(start - 1, view)
+        if request.last:
+            async for found in _start_of_last(scope, view, start, end, request.last):
+                if found is None:
+                    yield _message([], start - 1)
+                else:
+                    start = found
         async for message in _stretch(scope, view, start, end, request.limit):
             yield message
     finally:
@@ -103,6 +112,7 @@ def _checked(request: state_pb2.ReplayRequest) -> _Scope:
         request.run_id,
         request.caused_by,
         request.with_proof,
+        request.proof_only,
     )
 
 
@@ -111,6 +121,12 @@ def _check_filters(request: state_pb2.ReplayRequest) -> None:
         raise _invalid("run_id and caused_by exclude each other: leave out one")
     if request.run_id and not request.namespace:
         raise _invalid("a run's events need the namespace: name it")
+    narrowed = request.namespace or request.prefix or request.caused_by or request.last
+    if request.proof_only and (narrowed or request.follow):
+        raise _invalid(
+            "proof_only tells of everything: leave out the namespace, the agent, prefix, run_id, "
+            "caused_by, last and follow"
+        )
     if not request.follow:
         return
     if request.HasField("end") or request.limit:
@@ -119,25 +135,32 @@ def _check_filters(request: state_pb2.ReplayRequest) -> None:
         raise _invalid("a run, or what a commit caused, is not followed: leave out follow")
 
 
-async def _range(scope: _Scope, request: state_pb2.ReplayRequest, view: View) -> tuple[int, int]:
+def _range(request: state_pb2.ReplayRequest, view: View) -> tuple[int, int]:
     asked = points.Asked(request.namespace, request.agent_id)
     start = points.range_start(request.start, view, asked) if request.HasField("start") else 1
     end = points.range_end(request.end, view, asked) if request.HasField("end") else view.commit_ts
-    if request.last:
-        start = await _start_of_last(scope, view, start, end, request.last)
     return start, end
 
 
-async def _start_of_last(scope: _Scope, view: View, start: int, end: int, count: int) -> int:
-    """Where the last `count` events of the range begin; counts without keeping any."""
-    seen = 0
+async def _start_of_last(
+    scope: _Scope, view: View, start: int, end: int, count: int
+) -> AsyncGenerator[int | None, None]:
+    """Where the last `count` events of the range begin, if there are so many; keeps none of them.
+
+    None, now and then: the search goes on.
+    """
+    clock = asyncio.get_running_loop().time
+    seen, told_at_s = 0, clock()
     for event in scope.events(view, start, end, newest_first=True):
         seen += event is not None
         if event is not None and seen == count:
-            return event.commit_ts
+            yield event.commit_ts
+            return
         if event is None or seen % _COUNT_ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)
-    return start
+            if clock() - told_at_s >= chunks.QUIET_S:
+                yield None
+                told_at_s = clock()
 
 
 async def _stretch(

@@ -267,7 +267,9 @@ def _options(create: bool) -> Options:
 
 
 # One cache for all tables: what is read most stays, whichever table it is of.
-_cache = Cache(_CACHE_BYTES)
+# RocksDB cuts a cache of the usual kind into many parts, and what is larger than a part is read
+# anew each time: the filter of a large file, which every get asks. This kind has few parts.
+_cache = Cache.new_hyper_clock_cache(_CACHE_BYTES, 0)
 
 
 def _table_options(table: Table) -> Options:

@@ -16,8 +16,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from statehouse.core import codec, marks
+from statehouse.core.digest import HASH_BYTES
 from statehouse.core.keys import Table, last_name, namespace_key, number_of, u64
-from statehouse.core.model import AgentRow, CursorRow, Kind, LabelRow
+from statehouse.core.model import AgentRow, CursorRow, Event, Kind, LabelRow, Metadata
 from statehouse.storage.events import Events
 from statehouse.storage.history import History
 from statehouse.storage.lineage import Lineage
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from statehouse.core.codec import Head
     from statehouse.core.model import (
         DiffRow,
-        Event,
         EventHeader,
         ExplainedCommit,
         ForkRow,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _TOMBSTONE = Kind.TOMBSTONE.value
 _BEHIND_MARKS = b"\x01"
+_NO_METADATA = Metadata()
 
 
 class StateView:

@@ -18,6 +18,7 @@ STEPS = ["step/1-find", "step/2-read", "step/3-compare", "step/4-answer"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_at_any_line_and_run_again_it_does_each_step_once(cluster, agent_id, tmp_path):
     markdown.save(markdown.snippets(PAGE.name, PAGE.read_text("utf-8")), tmp_path)
     ended = subprocess.run(
@@ -27,7 +28,7 @@ def test_killed_at_any_line_and_run_again_it_does_each_step_once(cluster, agent_
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=600,
     )
     assert ended.returncode == 0, ended.stderr
     killed = int(ended.stdout)

@@ -879,6 +879,7 @@ class ReplayRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     CAUSED_BY_FIELD_NUMBER: _builtins.int
     WITH_PROOF_FIELD_NUMBER: _builtins.int
+    PROOF_ONLY_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     agent_id: _builtins.str
     """Empty: every agent of the namespace. Both empty: everything."""
@@ -897,6 +898,10 @@ class ReplayRequest(_message.Message):
     """Only events whose metadata names this commit_ts as a cause; not together with run_id."""
     with_proof: _builtins.bool
     """Each event brings what its hash was made of."""
+    proof_only: _builtins.bool
+    """Each event brings that, its hash and its commit_ts, and nothing else. Of everything only: not
+    together with a namespace, an agent_id, prefix, run_id, caused_by, last or follow.
+    """
     @_builtins.property
     def start(self) -> _common_pb2.Point:
         """Both inclusive; absent: from the first, to the commit_ts at which the call is served."""
@@ -918,10 +923,11 @@ class ReplayRequest(_message.Message):
         run_id: _builtins.str = ...,
         caused_by: _builtins.int = ...,
         with_proof: _builtins.bool = ...,
+        proof_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "caused_by", b"caused_by", "consistency", b"consistency", "end", b"end", "follow", b"follow", "last", b"last", "limit", b"limit", "namespace", b"namespace", "prefix", b"prefix", "run_id", b"run_id", "start", b"start", "with_proof", b"with_proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "caused_by", b"caused_by", "consistency", b"consistency", "end", b"end", "follow", b"follow", "last", b"last", "limit", b"limit", "namespace", b"namespace", "prefix", b"prefix", "proof_only", b"proof_only", "run_id", b"run_id", "start", b"start", "with_proof", b"with_proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

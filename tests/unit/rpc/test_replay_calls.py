@@ -360,6 +360,34 @@ def test_a_proof_lets_a_reader_recompute_the_chain_and_costs_others_nothing(tmp_
     run(scenario)
 
 
+def test_proofs_alone_tell_all_events_and_nothing_of_them(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as node:
+            await filled(node)
+            await node.commit(label("a", "then", 2))
+            whole = await node.call("state", "Replay", with_proof=True)
+            bare = await node.call("state", "Replay", proof_only=True)
+            links = [link for page in bare for link in page.events]
+            assert [
+                (one.commit_ts, one.hash, one.previous_hash, one.body)
+                for page in whole
+                for one in page.events
+            ] == [(one.commit_ts, one.hash, one.previous_hash, one.body) for one in links]
+            assert not any(one.txn_id or one.operations or one.committed_at_us for one in links)
+            bounds = {"start": {"commit_ts": 2}, "end": {"commit_ts": 3}}
+            pages = await node.call("state", "Replay", proof_only=True, **bounds)
+            assert [link for page in pages for link in page.events] == links[1:3]
+            first = await node.call("state", "Replay", proof_only=True, limit=1)
+            assert [link for page in first for link in page.events] == links[:1]
+            for narrowed in (AGENT, {"prefix": "a"}, {"caused_by": 1}, {"last": 1}):
+                refused = await node.refused("state", "Replay", proof_only=True, **narrowed)
+                assert refused.reason == "REASON_INVALID_ARGUMENT"
+            refused = await node.refused("state", "Replay", proof_only=True, follow=True)
+            assert "leave out" in refused.text
+
+    run(scenario)
+
+
 def test_a_range_may_be_bounded_by_labels(tmp_path):
     async def scenario():
         async with serving(tmp_path) as node:
@@ -397,6 +425,21 @@ def test_a_wide_search_tells_how_far_it_is_and_lets_others_through(tmp_path, mon
             pages = await node.call("state", "Replay", **AGENT)
             assert [page.served_at for page in pages] == [4, 8, 11]
             assert seen(pages) == [11]
+
+    run(scenario)
+
+
+def test_a_search_for_the_last_events_says_that_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "_COUNT_ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(replay.chunks, "QUIET_S", 0.0)
+
+    async def scenario():
+        async with serving(tmp_path) as node:
+            for number in range(5):
+                await node.commit(("a", "k", str(number)))
+            pages = await node.call("state", "Replay", **AGENT, last=3, start={"commit_ts": 2})
+            assert [page.served_at for page in pages] == [1, 1, 5]
+            assert seen(pages) == [3, 4, 5]
 
     run(scenario)
 

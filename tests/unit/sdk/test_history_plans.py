@@ -217,7 +217,7 @@ class TestProofOfExtension:
         session = ScriptedSession(Resolve=[at(6)], Replay=[messages(*LINKS[2:])])
         assert proving(session, OLD).commit_ts == 6
         (asked,) = session.asked["Replay"]
-        assert (asked.start.commit_ts, asked.end.commit_ts, asked.with_proof) == (3, 6, True)
+        assert (asked.start.commit_ts, asked.end.commit_ts, asked.proof_only) == (3, 6, True)
         assert (asked.namespace, asked.agent_id) == ("", "")
 
     def test_the_same_history_needs_nothing_fetched(self):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 
 import pytest
 from rocksdict import Options, Rdict
 
 from statehouse.core.keys import Table
+from statehouse.storage import database as database_module
 from statehouse.storage.database import Database
 from statehouse.storage.faults import StoreFailed, StoreRefused
 
@@ -66,6 +68,15 @@ def test_a_database_with_other_tables_is_refused_in_words(tmp_path):
     older.close()
     with pytest.raises(StoreRefused, match="of another format: run the version that wrote it"):
         Database(tmp_path / "db")
+
+
+def test_the_cache_holds_what_is_large(database):
+    """The filter of a large file, asked by every get, must not be read from disk each time."""
+    database.write([(Table.EVENTS, b"k", os.urandom(4_000_000))], [])
+    database._tables[Table.EVENTS].flush()
+    before = database_module._cache.get_usage()
+    database.get(Table.EVENTS, b"k")
+    assert database_module._cache.get_usage() - before > 4_000_000
 
 
 def test_a_missing_database_is_refused_and_not_made(tmp_path):
