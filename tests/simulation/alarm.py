@@ -32,6 +32,8 @@ def _deadline(engine: Engine, now: float) -> float:
     election = engine._SyncObj__raftElectionDeadline
     if election > now:
         return election
+    if engine._forced_term == engine.term() + 1:
+        return now
     # It may campaign, but its peers have not said that they would vote for it.
     again = engine._prevote._ask_again_at
     return again if again > now else now + engine._timing.prevote_retry_s

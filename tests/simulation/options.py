@@ -135,7 +135,7 @@ def _short(random: Random, seed: int, adversarial: bool, timing: Timing) -> Opti
         seed=seed,
         nodes=random.choice((1, 2, 3, 3, 3, 4, 5, 5, 5, 5)),
         adversarial=adversarial,
-        rocksdb=random.random() < 0.06,
+        rocksdb=random.random() < 0.12,
         timing=timing,
         bounds=_bounds(random, payload_bytes, operations_max),
         segment_bytes=random.choice((600, 3_000, 24_000)),

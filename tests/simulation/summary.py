@@ -30,7 +30,6 @@ MUST_REACH = (
     "snapshot installed",
     "snapshot fetch failed",
     "snapshot fetched again",
-    "old snapshot ignored",
     "interrupted install finished",
     "power lost before an install's steps",
     "power lost between an install's steps",

@@ -132,7 +132,8 @@ class User:
             preconditions=() if free else self._preconditions(keys[0]),
         )
         self._world.history.append(told)
-        pending = PendingCommit(self._session, _request(told))
+        # A message is the sum of its parts: the SDK adds the op id.
+        pending = PendingCommit(self._session, [_request(told).SerializeToString()])
         self._send(pending, told, _TRIES, then)
 
     def get(self, then: Callable[[Get], None], *, stale: bool | None = None) -> None:
@@ -287,8 +288,9 @@ class User:
         world, call = self._world, self._call
         name = step.address.split(":")[0]
         node = world.nodes[name]
-        # What is sent is sent: the SDK may change the request for its next attempt.
-        request = submission(step.request) if step.name == "Commit" else step.request
+        request = step.request
+        if step.name == "Commit":
+            request = submission(state.CommitRequest.FromString(request))
         self._later_told(step.timeout_s, faults.stalled(step.address))
         if name in world.network.hidden:
             return
