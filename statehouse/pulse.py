@@ -62,6 +62,7 @@ class PulsingMachine:
         self.configuration = machine.configuration
         self.group = machine.group
         self.sync = machine.sync
+        self.prepare_checkpoint = machine.prepare_checkpoint
         self.checkpoint = machine.checkpoint
 
     def apply(

@@ -60,8 +60,14 @@ class StateMachine(Protocol):
     def sync(self) -> None:
         """Makes all that was applied durable before it returns."""
 
+    def prepare_checkpoint(self) -> bool:
+        """Begins in the background what makes a checkpoint short; whether that is done by now."""
+
     def checkpoint(self, directory: Path) -> None:
-        """Writes a consistent, durable copy of the state into `directory`, which must not exist."""
+        """Writes a consistent copy of the state into `directory`, which must not exist.
+
+        It need not be durable: what is fetched is synced by who fetches it.
+        """
 
     def install(self, directory: Path) -> None:
         """Replaces the state by a checkpoint, atomically and durably; takes the directory over."""

@@ -130,9 +130,11 @@ class SnapshotDesk:
         One older than `least` is of no use any more: the log no longer goes on from it.
         """
         if self._outgoing is not None and self._outgoing.offer.position.index < least:
-            shutil.rmtree(self._outgoing.directory, ignore_errors=True)
+            _remove(self._outgoing.directory)
             self._outgoing = None
         if self._outgoing is None:
+            if not self._machine.prepare_checkpoint():
+                return None
             self._outgoing = self._make()
         self._outgoing.used_at = self._clock()
         return self._outgoing.offer if self._outgoing.manifest else None
@@ -177,7 +179,7 @@ class SnapshotDesk:
         outgoing = self._outgoing
         if outgoing is not None and self._clock() > outgoing.used_at + _IDLE_S:
             self._outgoing = None
-            shutil.rmtree(outgoing.directory, ignore_errors=True)
+            _remove(outgoing.directory)
 
     def close(self) -> None:
         if self._incoming is not None:
@@ -364,6 +366,13 @@ class _Stream:
 def _sha256(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def _remove(path: Path) -> None:
+    """On a thread of its own: gigabytes take a disk longer than a heartbeat may be late."""
+    threading.Thread(
+        target=shutil.rmtree, args=(path,), kwargs={"ignore_errors": True}, daemon=True
+    ).start()
 
 
 def _sync_directory(path: Path) -> None:

@@ -376,7 +376,7 @@ class AsyncStatehouse(AsyncTimeTravel):
         return self._session
 
     def _bind(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        if self._session.pid != process.pid():
+        if self._session.pid != process.current:
             raise StatehouseError(
                 f"this client was made by process {self._session.pid} and cannot be used after a"
                 " fork; make one in this process, or start processes by spawn"

@@ -12,8 +12,6 @@ from statehouse_sdk.transaction import Buffer
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from statehouse_proto.v2 import state_pb2 as state
-
     from statehouse_sdk.async_client import AsyncStatehouse
     from statehouse_sdk.models import StateResult
 
@@ -31,7 +29,7 @@ class AsyncTransaction(Buffer):
         client: AsyncStatehouse,
         namespace: str,
         timeout_ms: int | None,
-        metadata: state.Metadata | None,
+        metadata: bytes | None,
     ) -> None:
         super().__init__(namespace, timeout_ms, metadata)
         self._client = client

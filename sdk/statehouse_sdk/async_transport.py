@@ -20,12 +20,10 @@ import grpc
 
 from statehouse_sdk.async_exchange import END, AsyncExchange
 from statehouse_sdk.errors import StatehouseError
-from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Ask, Invoke, Link, Links
+from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Invoke, Link, Links
 from statehouse_sdk.plans import carry_out_awaiting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from statehouse_proto.services import Method
 
 
@@ -35,7 +33,7 @@ _inherited = False
 """Whether this process was forked from one in which there were channels."""
 
 
-class _Link(Link):
+class AsyncLink(Link):
     """A link that tasks share."""
 
     def __init__(self, transport: AsyncTransport, address: str) -> None:
@@ -55,13 +53,8 @@ class _Link(Link):
             self._exchange = AsyncExchange(self.channel)
         return self._exchange
 
-    def take(self, step: Invoke | Ask) -> Awaitable[Any]:
-        """Takes one step of an attempt."""
-        if isinstance(step, Ask):
-            return self.exchange().ask(step.kind, step.request, step.timeout_s)
-        return self._invoke(step)
-
-    async def _invoke(self, step: Invoke) -> Any:
+    async def invoke(self, step: Invoke) -> Any:
+        """The answer to a call by itself."""
         try:
             return await self.callable_of(step.method)(step.request, timeout=step.timeout_s)
         except asyncio.CancelledError:
@@ -78,7 +71,12 @@ class AsyncStream:
     """One attempt of a streamed call."""
 
     def __init__(
-        self, transport: AsyncTransport, link: _Link, call: Any, quiet_s: float | None, sure: bool
+        self,
+        transport: AsyncTransport,
+        link: AsyncLink,
+        call: Any,
+        quiet_s: float | None,
+        sure: bool,
     ) -> None:
         self._transport = transport
         self._link = link
@@ -109,28 +107,13 @@ class AsyncStream:
         self._call.cancel()
 
 
-class AsyncTransport(Links[_Link]):
+class AsyncTransport(Links[AsyncLink]):
     """All channels of one client on one event loop."""
 
     client = "AsyncStatehouse"
 
     def __init__(self) -> None:
-        super().__init__(partial(_Link, self))
-
-    def call(
-        self,
-        address: str,
-        method: Method,
-        request: Any,
-        timeout_s: float,
-        *,
-        sure: bool,
-        anew: bool = False,
-    ) -> Awaitable[Any]:
-        """One attempt of a unary call, as `Links.attempt`; raises CallFailed."""
-        link = self.link(address)
-        plan = self.attempt(link, method, request, timeout_s, sure=sure, anew=anew)
-        return carry_out_awaiting(plan, link.take)
+        super().__init__(partial(AsyncLink, self))
 
     async def stream(
         self,
@@ -146,7 +129,7 @@ class AsyncTransport(Links[_Link]):
         link = self.link(address)
         try:
             if sure and (anew or not link.stands):
-                await carry_out_awaiting(self.connect(link, CONNECT_TIMEOUT_S), link.take)
+                await carry_out_awaiting(self.connect(link, CONNECT_TIMEOUT_S), link.invoke)
             call = link.callable_of(method)(request)
         except grpc.aio.UsageError as error:
             raise self.closed_while_used(error) from None

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from statehouse_sdk.async_transport import AsyncStream, AsyncTransport
+from statehouse_sdk.async_transport import AsyncLink, AsyncStream, AsyncTransport
+from statehouse_sdk.links import Ask, Invoke
 from statehouse_sdk.plans import (
-    Call,
     Next,
     Open,
+    Pause,
     Plan,
     Result,
     Tell,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
     from statehouse_sdk.config import ClientConfig
-    from statehouse_sdk.plans import Step
 
 
 class AwaitingSession(Session):
@@ -64,16 +64,25 @@ class AwaitingSession(Session):
         """Closes the channels; calls under way fail."""
         await self._transport.close()
 
-    def _take(self, step: Step) -> Awaitable[Any]:
-        if isinstance(step, Call):
-            return self._transport.call(
-                step.address,
-                METHODS[step.name],
-                step.request,
-                step.timeout_s,
-                sure=MUST_BE_SURE[step.name],
-                anew=MUST_NOT_REPEAT[step.name],
-            )
+    def call(self, name: str, request: Any, address: str, timeout_s: float) -> Plan[Any]:
+        """One attempt of a unary call, its own steps taken by this driver too."""
+        transport = self._transport
+        return transport.attempt(
+            transport.link(address),
+            METHODS[name],
+            request,
+            timeout_s,
+            sure=MUST_BE_SURE[name],
+            anew=MUST_NOT_REPEAT[name],
+        )
+
+    def _take(self, step: Ask | Invoke | Open | Next | Pause) -> Awaitable[Any]:
+        if isinstance(step, Ask):
+            link: AsyncLink = step.link
+            return link.exchange().ask(step.kind, step.request, step.timeout_s)
+        if isinstance(step, Invoke):
+            link = step.link
+            return link.invoke(step)
         if isinstance(step, Open):
             return self._transport.stream(
                 step.address,

@@ -54,7 +54,7 @@ class Merging(NamedTuple):
     source: str
     target: str
     choices: Choices
-    metadata: state.Metadata | None
+    metadata: bytes | None
     dry_run: bool
 
 
@@ -201,10 +201,8 @@ def _versions(session: Session, asked: Merging, keys: list[str], at: int) -> Pla
     return versions
 
 
-def _metadata(asked: Merging, base: Base, at: int) -> state.Metadata:
-    metadata = state.Metadata()
-    if asked.metadata is not None:
-        metadata.CopyFrom(asked.metadata)
+def _metadata(asked: Merging, base: Base, at: int) -> bytes:
+    metadata = state.Metadata.FromString(asked.metadata or b"")
     told = {
         "merge.source": asked.source,
         "merge.source_ts": str(at),
@@ -213,7 +211,7 @@ def _metadata(asked: Merging, base: Base, at: int) -> state.Metadata:
     }
     for name, text in told.items():
         metadata.extra[name] = text
-    return metadata
+    return metadata.SerializeToString()
 
 
 def _undecided(asked: Merging, conflicts: tuple[MergeConflict, ...]) -> MergeConflictError:

@@ -358,6 +358,6 @@ class Statehouse(TimeTravel):
 
     def _session_here(self) -> BlockingSession:
         """The session of this process: a forked child must not share its parent's channels."""
-        if self._session.pid != process.pid():
+        if self._session.pid != process.current:
             self._session = BlockingSession(self._config)
         return self._session

@@ -13,7 +13,7 @@ from statehouse_sdk import convert
 from statehouse_sdk.cluster_models import Leader, Member, NodeStatus
 from statehouse_sdk.errors import ConnectionError, StatehouseError, UnavailableError
 from statehouse_sdk.faults import CallFailed
-from statehouse_sdk.plans import Call, Next, Open, Tell
+from statehouse_sdk.plans import Next, Open, Tell
 from statehouse_sdk.retry import ATTEMPT_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def status(session: Session, address: str | None) -> Plan[NodeStatus]:
         return convert.status_of(told, address)
 
     def ask(node: str, timeout_s: float) -> Plan[NodeStatus]:
-        told = yield Call("Status", node, cluster.StatusRequest(), timeout_s)
+        told = yield from session.call("Status", cluster.StatusRequest(), node, timeout_s)
         return convert.status_of(told, node)
 
     attempts = session.attempts("Status", session.deadline_s())

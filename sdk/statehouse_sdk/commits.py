@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from statehouse_proto.v2 import cluster_pb2 as cluster
 from statehouse_proto.v2 import state_pb2 as state
 
+from statehouse_sdk import commit_bytes
 from statehouse_sdk.errors import (
     OutcomeUnknownError,
     StatehouseError,
@@ -33,9 +34,9 @@ RENEWALS_MAX: Final = 3
 class PendingCommit:
     """One transaction on its way; when it is dropped, nobody will ask about its op id again."""
 
-    def __init__(self, session: Session, request: state.CommitRequest) -> None:
+    def __init__(self, session: Session, fields: list[bytes]) -> None:
         self._session = session
-        self._request = request
+        self._fields = fields
         self._op: Op | None = None
         self.uncertain = False
         """Whether an attempt that was made may have committed it."""
@@ -49,7 +50,6 @@ class PendingCommit:
             self.uncertain = attempts.uncertain
             raise
         self.uncertain = False
-        self.finish()
         return response
 
     def finish(self) -> None:
@@ -63,12 +63,12 @@ class PendingCommit:
     def _send(self, attempts: Attempts) -> Plan[state.CommitResponse]:
         renewals = 0
         while True:
-            self._put_op_id(self._op or (yield from self._open()))
+            request = self._request(self._op or (yield from self._open()))
             # Should the attempt be interrupted (Ctrl-C, a cancelled task), its effect is unknown.
             before, self.uncertain = self.uncertain, True
             try:
                 response: state.CommitResponse = yield from self._session.unary_attempt(
-                    "Commit", self._request, attempts
+                    "Commit", request, attempts
                 )
                 return response
             except CallFailed as failure:
@@ -94,12 +94,9 @@ class PendingCommit:
         self._op = op
         return op
 
-    def _put_op_id(self, op: Op) -> None:
-        wire = self._request.op_id
-        wire.client_id = op.identity.client_id
-        wire.sequence = op.sequence
-        wire.born_at = op.identity.born_at
-        wire.acknowledged_through = self._session.op_ids.acknowledged_through(op)
+    def _request(self, op: Op) -> bytes:
+        acknowledged_through = self._session.op_ids.acknowledged_through(op)
+        return commit_bytes.request(op, acknowledged_through, self._fields)
 
     def _renew(self) -> None:
         """Whatever begins from now on does so under a new identity."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import grpc
 from statehouse_proto.services import STATE_SERVICE, methods
-from statehouse_proto.v2 import state_pb2 as state
+from statehouse_proto.varints import varint
 
 METHOD: Final = methods(STATE_SERVICE)["Exchange"]
 
@@ -43,12 +43,15 @@ class Lost(Exception):
         """The node knows no Exchange, so nothing was done."""
 
 
+_KIND_TAGS: Final = {"commit": b"\x12", "get": b"\x1a", "get_many": b"\x22"}
+
+
 def encode(call_id: int, kind: str, request: Any) -> bytes:
-    """A message of one call of a kind of KINDS.
+    """An ExchangeRequest of one call of a kind of KINDS; `request` may be serialized already.
 
     Messages of repeated fields may be joined as bytes: the result is the message of all.
     """
-    message = state.ExchangeRequest()
-    getattr(message.calls.add(id=call_id), kind).CopyFrom(request)
-    encoded: bytes = message.SerializeToString()
-    return encoded
+    body: bytes = request if isinstance(request, bytes) else request.SerializeToString()
+    number, size = varint(call_id), varint(len(body))
+    whole = varint(2 + len(number) + len(size) + len(body))
+    return b"".join((b"\x0a", whole, b"\x08", number, _KIND_TAGS[kind], size, body))

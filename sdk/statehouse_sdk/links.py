@@ -60,6 +60,7 @@ _STATUS: Final = methods(CLUSTER_SERVICE)["Status"]
 class Invoke:
     """A unary call by itself: its answer, or a grpc.RpcError."""
 
+    link: Any
     method: Method
     request: Any
     timeout_s: float
@@ -69,6 +70,7 @@ class Invoke:
 class Ask:
     """A call on the exchange: its Reply; or Closed, Lost, TooLargeToShare or TimeoutError."""
 
+    link: Any
     kind: str
     request: Any
     timeout_s: float
@@ -132,7 +134,9 @@ class Links(Generic[L]):
             if link.exchanges and method.name in KINDS:
                 answer = yield from self._exchanged(link, method, request, deadline_s, sure=sure)
             if answer is None:
-                answer = yield Invoke(method, request, _remaining_s(deadline_s))
+                if isinstance(request, bytes):
+                    request = method.request.FromString(request)
+                answer = yield Invoke(link, method, request, _remaining_s(deadline_s))
         except grpc.RpcError as error:
             raise self.failure(link, error, sure=sure) from None
         except (ValueError, grpc.aio.UsageError) as error:
@@ -147,7 +151,7 @@ class Links(Generic[L]):
         polls it from a thread of its own, which fails aloud when the channel is closed meanwhile.)
         """
         try:
-            yield Invoke(_STATUS, cluster.StatusRequest(), timeout_s)
+            yield Invoke(link, _STATUS, cluster.StatusRequest(), timeout_s)
         except grpc.RpcError as error:
             failure = faults.failure_of(error, link.address)
             if failure.broken or failure.fault.stalled:
@@ -184,6 +188,9 @@ class Links(Generic[L]):
 
     def link(self, address: str) -> L:
         """The link to this node, opened when first needed."""
+        link = self._links.get(address)
+        if link is not None:
+            return link
         with self._lock:
             if self._closed:
                 raise self.client_closed()
@@ -209,7 +216,7 @@ class Links(Generic[L]):
         try:
             while reply is None:
                 try:
-                    reply = yield Ask(kind, request, _remaining_s(deadline_s))
+                    reply = yield Ask(link, kind, request, _remaining_s(deadline_s))
                 except Closed:
                     continue
         except TooLargeToShare:

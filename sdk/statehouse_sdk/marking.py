@@ -21,8 +21,6 @@ from statehouse_sdk.models import CursorMark, ForkMark, LabelMark
 from statehouse_sdk.transaction import Buffer
 
 if TYPE_CHECKING:
-    from statehouse_proto.v2 import state_pb2 as state
-
     from statehouse_sdk.models import At
     from statehouse_sdk.plans import Plan
     from statehouse_sdk.session import Session
@@ -34,7 +32,7 @@ def set_label(
     agent_id: str,
     name: str,
     at: At | None,
-    metadata: state.Metadata | None,
+    metadata: bytes | None,
 ) -> Plan[int]:
     """The commit_ts that the label names from now on."""
     convert.checked_own_label(name)
@@ -55,7 +53,7 @@ def delete_label(
     namespace: str,
     agent_id: str,
     name: str,
-    metadata: state.Metadata | None,
+    metadata: bytes | None,
 ) -> Plan[int]:
     """The commit_ts of the deletion; LabelNotFoundError if there is no such label."""
     tx = Buffer(namespace, None, metadata)
@@ -72,7 +70,7 @@ def fork(
     agent_id: str,
     new_agent_id: str,
     at: At | None,
-    metadata: state.Metadata | None,
+    metadata: bytes | None,
 ) -> Plan[ForkPoint]:
     """Where the new agent begins."""
     convert.checked_name(new_agent_id, "new_agent_id")
@@ -84,9 +82,7 @@ def fork(
     return ForkPoint(new_agent_id, agent_id, point.commit_ts, forked_at)
 
 
-def delete_cursor(
-    session: Session, namespace: str, name: str, metadata: state.Metadata | None
-) -> Plan[int]:
+def delete_cursor(session: Session, namespace: str, name: str, metadata: bytes | None) -> Plan[int]:
     """The commit_ts of the deletion; NotFoundError if there is no such cursor."""
     found = yield from history.cursor(session, requests_history.cursor(namespace, name))
     if not found.exists:

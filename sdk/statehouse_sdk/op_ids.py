@@ -79,9 +79,10 @@ class OpIds:
 
     def acknowledged_through(self, op: Op) -> int:
         """What may be forgotten as this op is sent; always below its own sequence."""
-        with self._lock:
-            self._close_dropped()
-            return op.identity.acknowledged_through
+        if self._dropped:
+            with self._lock:
+                self._close_dropped()
+        return op.identity.acknowledged_through
 
     def close(self, op: Op) -> None:
         """The outcome is known; nobody will ask about this op id again."""

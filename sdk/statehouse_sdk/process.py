@@ -5,17 +5,13 @@ from __future__ import annotations
 
 import os
 
-_current = os.getpid()
-
-
-def pid() -> int:
-    """As os.getpid()."""
-    return _current
+current = os.getpid()
+"""What os.getpid() says. To be read anew each time, as `process.current`."""
 
 
 def _forked() -> None:
-    global _current
-    _current = os.getpid()
+    global current
+    current = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):

@@ -31,17 +31,16 @@ def metadata(
     tool_call_id: str,
     caused_by: int | Sequence[int],
     extra: Mapping[str, str] | None,
-) -> state.Metadata | None:
-    """What is kept with a transaction; one cause may stand alone. None: nothing."""
+) -> bytes | None:
+    """What is kept with a transaction, serialized; one cause may stand alone. None: nothing."""
     if (actor, reason, run_id, tool_call_id, caused_by, extra) == _NO_METADATA:
         return None
     causes = (caused_by,) if isinstance(caused_by, int) else tuple(caused_by)
-    return convert.metadata_message(
-        Metadata(actor, reason, run_id, tool_call_id, causes, dict(extra or {}))
-    )
+    told = Metadata(actor, reason, run_id, tool_call_id, causes, dict(extra or {}))
+    return convert.metadata_message(told).SerializeToString()
 
 
-def given_metadata(given: Mapping[str, Any]) -> state.Metadata | None:
+def given_metadata(given: Mapping[str, Any]) -> bytes | None:
     """As `metadata`, from those of its arguments that were given; TypeError for any other."""
     return metadata(**(dict(zip(_METADATA, _NO_METADATA, strict=True)) | dict(given)))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from statehouse_proto.services import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from statehouse_sdk.config import ClientConfig
+    from statehouse_sdk.endpoints import Choice
     from statehouse_sdk.plans import Plan
 
 Answer = TypeVar("Answer")
@@ -68,7 +70,7 @@ class Session:
     """
 
     def __init__(self, config: ClientConfig) -> None:
-        self.pid = process.pid()
+        self.pid = process.current
         self.op_ids = OpIds()
         self.timeout_s = config.timeout_s
         self._endpoints = Endpoints(config.endpoints)
@@ -111,11 +113,11 @@ class Session:
         self, name: str, request: Any, attempts: Attempts, *, leader: bool = True
     ) -> Plan[Any]:
         """One attempt of a unary call at the leader, or who is thought to be; CallFailed."""
+        return self._attempt(attempts, partial(self.call, name, request), leader=leader)
 
-        def ask(address: str, timeout_s: float) -> Plan[Any]:
-            return (yield Call(name, address, request, timeout_s))
-
-        return self._attempt(attempts, ask, leader=leader)
+    def call(self, name: str, request: Any, address: str, timeout_s: float) -> Plan[Any]:
+        """One attempt of a unary call at this node: its answer, or CallFailed."""
+        return (yield Call(name, address, request, timeout_s))
 
     def collect(self, name: str, request: Any, *, stale: bool = False) -> Plan[list[Any]]:
         """All messages of a finite stream of one attempt, so that they speak for one commit_ts."""
@@ -136,7 +138,7 @@ class Session:
     def ask(self, name: str, address: str, request: Any, timeout_s: float) -> Plan[Any]:
         """One attempt of a unary call at this very node; raises its error."""
         try:
-            return (yield Call(name, address, request, timeout_s))
+            return (yield from self.call(name, request, address, timeout_s))
         except CallFailed as failure:
             raise failure.fault.error from None
 
@@ -163,10 +165,9 @@ class Session:
 
     def choose(self, attempts: Attempts, *, leader: bool) -> Plan[str]:
         """The address to ask now; waits if every node rests, within the time left."""
-        with self._lock:
-            choice = self._endpoints.choose(time.monotonic(), leader=leader)
+        choice = self._choice(leader)
         if choice.wait_s > 0:
-            yield Pause(min(choice.wait_s, attempts.remaining_s(time.monotonic())))
+            yield self._rest(choice, attempts)
         return choice.address
 
     def succeeded(self, address: str, *, as_leader: bool) -> None:
@@ -200,8 +201,8 @@ class Session:
                 return
             self._members_learned_s, self._members_in_doubt = now_s, False
         try:
-            status: cluster.StatusResponse = yield Call(
-                "Status", address, cluster.StatusRequest(), MEMBERS_TIMEOUT_S
+            status: cluster.StatusResponse = yield from self.call(
+                "Status", cluster.StatusRequest(), address, MEMBERS_TIMEOUT_S
             )
         except CallFailed:
             return
@@ -217,7 +218,10 @@ class Session:
     def _attempt(
         self, attempts: Attempts, ask: Callable[[str, float], Plan[Answer]], *, leader: bool
     ) -> Plan[Answer]:
-        address = yield from self.choose(attempts, leader=leader)
+        choice = self._choice(leader)
+        if choice.wait_s > 0:
+            yield self._rest(choice, attempts)
+        address = choice.address
         try:
             answer = yield from ask(address, attempts.timeout_s(time.monotonic()))
         except CallFailed as failure:
@@ -227,6 +231,13 @@ class Session:
         if self._members_are_old(time.monotonic()):
             yield from self.keep_up(address)
         return answer
+
+    def _choice(self, leader: bool) -> Choice:
+        with self._lock:
+            return self._endpoints.choose(time.monotonic(), leader=leader)
+
+    def _rest(self, choice: Choice, attempts: Attempts) -> Pause:
+        return Pause(min(choice.wait_s, attempts.remaining_s(time.monotonic())))
 
     def _members_are_old(self, now_s: float) -> bool:
         in_doubt = self._members_in_doubt

@@ -10,15 +10,13 @@ by `Transaction` in a thread and by `AsyncTransaction` (async_transaction.py) on
 
 from __future__ import annotations
 
-import os
 import time
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
-from statehouse_proto.v2 import common_pb2 as common
 from statehouse_proto.v2 import state_pb2 as state
 
-from statehouse_sdk import convert, convert_marks, process, reads
+from statehouse_sdk import commit_bytes, convert, convert_marks, process, reads, txn_ids, values
 from statehouse_sdk.commits import PendingCommit
 from statehouse_sdk.errors import (
     ConflictError,
@@ -48,8 +46,10 @@ if TYPE_CHECKING:
     from statehouse_sdk.plans import Plan
     from statehouse_sdk.session import Session
     from statehouse_sdk.subscription import Reader
+    from statehouse_sdk.values import Encoded
 
-Place = tuple[str, str, str]
+Place = tuple[bytes, str]
+"""A key: the names it lies under, as bytes, and its own."""
 
 
 class _State(Enum):
@@ -62,10 +62,8 @@ class _State(Enum):
 class Buffer:
     """What one transaction holds, and what may be done with it."""
 
-    def __init__(
-        self, namespace: str, timeout_ms: int | None, metadata: state.Metadata | None
-    ) -> None:
-        self.txn_id = _random_uuid()
+    def __init__(self, namespace: str, timeout_ms: int | None, metadata: bytes | None) -> None:
+        self.txn_id = txn_ids.new()
         """Shown in replays."""
         self.commit_ts: int | None = None
         """The logical time of the commit; None until then."""
@@ -74,16 +72,16 @@ class Buffer:
         self.versions: list[int] = []
         """The version each operation made, in order; empty until the commit."""
         self.namespace = namespace
-        self._pid = process.pid()
+        self._pid = process.current
         self._expires_s = None
         if timeout_ms is not None:
             timeout_s = convert.checked_number(timeout_ms, "timeout_ms") / 1000
             self._expires_s = time.monotonic() + timeout_s
         self._state = _State.OPEN
-        self._request = state.CommitRequest(txn_id=self.txn_id)
-        if metadata is not None:
-            self._request.metadata.CopyFrom(metadata)
-        self._written: dict[Place, common.Value | None] = {}
+        self._operations: list[bytes] = []
+        self._preconditions: list[bytes] = []
+        self._metadata = metadata
+        self._written: dict[Place, Encoded | None] = {}
         self._read: dict[Place, StateResult] = {}
         self._pending: PendingCommit | None = None
         self._acknowledged: list[tuple[int, Reader, CursorMark]] = []
@@ -106,7 +104,7 @@ class Buffer:
         """
         self._check_usable()
         place = self._place(agent_id, key, namespace)
-        self._buffer(place, convert.value_message(value), if_version, if_absent, if_unchanged_since)
+        self._buffer(place, values.encode(value), if_version, if_absent, if_unchanged_since)
 
     def delete(
         self,
@@ -198,11 +196,12 @@ class Buffer:
             written = self._written[place]
             if written is None:
                 return StateResult(None, 0, 0, False, key)
-            return StateResult(convert.value_of(written), 0, 0, True, key)
+            return StateResult(values.decode(*written), 0, 0, True, key)
         if place not in self._read:
-            request = state.GetRequest(namespace=place[0], agent_id=place[1], key=key)
+            scope = namespace or self.namespace
+            request = state.GetRequest(namespace=scope, agent_id=agent_id, key=key)
             result = yield from reads.get(session, request)
-            self._add_precondition(place, version=result.version)
+            self._require(commit_bytes.expects_version(*place, result.version))
             self._read[place] = result
         return self._read[place]
 
@@ -212,8 +211,7 @@ class Buffer:
         else:
             self._check_usable()
         if self._pending is None:
-            self._check_size()
-            self._pending = PendingCommit(session, self._request)
+            self._pending = PendingCommit(session, self._fields())
         try:
             response = yield from self._pending.send(session.deadline_s())
         except TransactionError as error:
@@ -248,28 +246,31 @@ class Buffer:
             self._end(_State.ABORTED)
 
     def __repr__(self) -> str:
-        count = len(self._request.operations)
+        count = len(self._operations)
         return f"<{type(self).__name__} {self.txn_id}: {self._state.value}, {count} operations>"
 
     def _place(self, agent_id: str, key: str, namespace: str | None) -> Place:
-        return (
-            convert.checked_name(namespace or self.namespace, "namespace"),
-            convert.checked_name(agent_id, "agent_id"),
-            convert.checked_name(key, "key"),
-        )
+        scope = namespace or self.namespace
+        try:
+            names = commit_bytes.scope(scope, agent_id)
+        except TypeError:
+            # Not even a key of a cache can be made of it, so it is no string.
+            convert.checked_name(scope, "namespace")
+            convert.checked_name(agent_id, "agent_id")
+            raise
+        return names, convert.checked_name(key, "key")
 
     def _buffer(
         self,
         place: Place,
-        value: common.Value | None,
+        value: Encoded | None,
         if_version: int | None,
         if_absent: bool,
         if_unchanged_since: int | None,
     ) -> None:
         self._check_room()
         self._demand(place, if_version, if_absent, if_unchanged_since)
-        namespace, agent_id, key = place
-        self._request.operations.add(namespace=namespace, agent_id=agent_id, key=key, value=value)
+        self._operations.append(commit_bytes.operation(*place, value))
         self._written[place] = value
 
     def _mark(
@@ -282,22 +283,19 @@ class Buffer:
     ) -> None:
         """Records a mark; of a cursor the agent is empty."""
         self._check_room()
-        self._request.operations.append(
-            state.Operation(
-                namespace=convert.checked_name(namespace or self.namespace, "namespace"),
-                agent_id=convert.checked_name(
-                    agent_id, "agent_id", empty=isinstance(mark, CursorMark)
-                ),
-                mark=convert_marks.mark_message(mark, if_version),
-            )
+        message = state.Operation(
+            namespace=convert.checked_name(namespace or self.namespace, "namespace"),
+            agent_id=convert.checked_name(agent_id, "agent_id", empty=isinstance(mark, CursorMark)),
+            mark=convert_marks.mark_message(mark, if_version),
         )
+        self._operations.append(commit_bytes.mark(message.SerializeToString()))
 
     def _acknowledge(self, subscription: Reader, mark: CursorMark) -> None:
         self._mark("", mark, if_version=subscription.version, namespace=subscription.namespace)
-        self._acknowledged.append((len(self._request.operations) - 1, subscription, mark))
+        self._acknowledged.append((len(self._operations) - 1, subscription, mark))
 
     def _check_room(self) -> None:
-        if len(self._request.operations) >= TRANSACTION_OPERATIONS_MAX:
+        if len(self._operations) >= TRANSACTION_OPERATIONS_MAX:
             raise _too_many("operations", TRANSACTION_OPERATIONS_MAX)
 
     def _demand(
@@ -305,21 +303,36 @@ class Buffer:
     ) -> bool:
         """Records the demands that are made; False if none is."""
         if version is not None:
-            self._add_precondition(place, version=convert.checked_number(version, "version"))
+            expected = convert.checked_number(version, "version")
+            self._require(commit_bytes.expects_version(*place, expected))
         if absent:
-            self._add_precondition(place, absent=True)
+            self._require(commit_bytes.expects_absent(*place))
         if unchanged_since is not None:
             since = convert.checked_number(unchanged_since, "unchanged_since")
-            self._add_precondition(place, unchanged_since=since)
+            self._require(commit_bytes.expects_unchanged_since(*place, since))
         return version is not None or absent or unchanged_since is not None
 
-    def _add_precondition(self, place: Place, **expected: Any) -> None:
-        if len(self._request.preconditions) >= TRANSACTION_PRECONDITIONS_MAX:
+    def _require(self, precondition: bytes) -> None:
+        if len(self._preconditions) >= TRANSACTION_PRECONDITIONS_MAX:
             raise _too_many("preconditions", TRANSACTION_PRECONDITIONS_MAX)
-        namespace, agent_id, key = place
-        self._request.preconditions.append(
-            state.Precondition(namespace=namespace, agent_id=agent_id, key=key, **expected)
-        )
+        self._preconditions.append(precondition)
+
+    def _fields(self) -> list[bytes]:
+        """All of the request but its op id; TransactionAbortedError when it is too large."""
+        fields = [*self._operations, *self._preconditions, commit_bytes.txn_id(self.txn_id)]
+        if self._metadata is not None:
+            fields.append(commit_bytes.metadata(self._metadata))
+        size = sum(map(len, fields))
+        if size > TRANSACTION_BYTES_MAX:
+            cause = TooLargeError(
+                f"the transaction takes {size} bytes, and transaction_bytes_max is"
+                f" {TRANSACTION_BYTES_MAX}; commit it in parts",
+                "transaction_bytes_max",
+                TRANSACTION_BYTES_MAX,
+                size,
+            )
+            raise TransactionAbortedError(f"nothing was committed: {cause}", cause)
+        return fields
 
     def _check_usable(self) -> None:
         self._check_process()
@@ -348,23 +361,11 @@ class Buffer:
         return self._pending.uncertain
 
     def _check_process(self) -> None:
-        if process.pid() != self._pid:
+        if process.current != self._pid:
             raise TransactionError(
                 f"transaction {self.txn_id} was begun by process {self._pid} and cannot be used"
                 " after a fork; begin one in this process"
             )
-
-    def _check_size(self) -> None:
-        size = self._request.ByteSize()
-        if size > TRANSACTION_BYTES_MAX:
-            cause = TooLargeError(
-                f"the transaction takes {size} bytes, and transaction_bytes_max is"
-                f" {TRANSACTION_BYTES_MAX}; commit it in parts",
-                "transaction_bytes_max",
-                TRANSACTION_BYTES_MAX,
-                size,
-            )
-            raise TransactionAbortedError(f"nothing was committed: {cause}", cause)
 
     def _end(self, state: _State) -> None:
         self._state = state
@@ -385,7 +386,7 @@ class Transaction(Buffer):
         client: Statehouse,
         namespace: str,
         timeout_ms: int | None,
-        metadata: state.Metadata | None,
+        metadata: bytes | None,
     ) -> None:
         super().__init__(namespace, timeout_ms, metadata)
         self._client = client
@@ -422,13 +423,6 @@ class Transaction(Buffer):
             self._left_by_error()
         elif self._may_go_on():
             self.commit()
-
-
-def _random_uuid() -> str:
-    """As str(uuid.uuid4()), at a fraction of its cost: every transaction needs one."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def _may_be_sent_again(error: StatehouseError) -> bool:

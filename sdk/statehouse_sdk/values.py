@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from statehouse_sdk.errors import InvalidValueError, ProtocolError, TooLargeError
 from statehouse_sdk.limits import INTEGER_DIGITS_MAX, JSON_DEPTH_MAX, VALUE_BYTES_MAX
@@ -51,7 +51,8 @@ def encode(value: Any) -> Encoded:
     """
     if isinstance(value, bytes | bytearray | memoryview):
         return _bounded(Encoded(bytes(value), False))
-    _check(value)
+    if not _is_plain(value, _PLAIN_LEVELS):
+        _check(value)
     try:
         text = _ENCODER.encode(value)
     except RecursionError:
@@ -104,6 +105,37 @@ def _bounded(encoded: Encoded) -> Encoded:
             size,
         )
     return encoded
+
+
+_TEXT_AND_TRUTH: Final = frozenset((str, bool, type(None)))
+_PLAIN_LEVELS: Final = 16
+_PLAIN_INTEGER_MAX: Final = 2**64
+
+
+def _is_plain(value: Any, levels: int) -> bool:
+    """Whether it is surely as JSON has it; if not, `_check` takes its time to say what it is."""
+    kind = type(value)
+    if kind in _TEXT_AND_TRUTH:
+        return True
+    if kind is int:
+        return bool(-_PLAIN_INTEGER_MAX <= value <= _PLAIN_INTEGER_MAX)
+    if kind is float:
+        return math.isfinite(value)
+    if levels == 0:
+        return False
+    if kind is dict:
+        for key, child in value.items():
+            if type(key) is not str:
+                return False
+            if type(child) not in _TEXT_AND_TRUTH and not _is_plain(child, levels - 1):
+                return False
+        return True
+    if kind is list:
+        for child in value:
+            if type(child) not in _TEXT_AND_TRUTH and not _is_plain(child, levels - 1):
+                return False
+        return True
+    return False
 
 
 class _Level(NamedTuple):

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from statehouse_proto.v2 import state_pb2
+from statehouse_proto.varints import varint
 
 from statehouse.core import marks
 from statehouse.core.model import Kind, Metadata
@@ -25,35 +26,6 @@ _NO_METADATA = Metadata()
 _TOMBSTONE = Kind.TOMBSTONE.value
 # The tag of a field is its number and its type: 0 a varint, 2 bytes with their length before.
 _VALUE_TAGS = {Kind.JSON.value: b"\x0a", Kind.BYTES.value: b"\x12"}
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-# Lengths and versions are mostly small, and most of a moment is the same for minutes.
-_SMALL = tuple([_varint(number) for number in range(2048)])
-_slow_varint = lru_cache(maxsize=64)(_varint)
-
-
-def varint(number: int) -> bytes:
-    """A number from 0 to 2**64 - 1."""
-    if number < 2048:
-        return _SMALL[number]
-    if number < 1 << 28:
-        return _varint(number)
-    low = (
-        number & 0x7F | 0x80,
-        number >> 7 & 0x7F | 0x80,
-        number >> 14 & 0x7F | 0x80,
-        number >> 21 & 0x7F | 0x80,
-    )
-    return bytes(low) + _slow_varint(number >> 28)
 
 
 def replay_response(events: Sequence[Event], served_at: int) -> bytes:

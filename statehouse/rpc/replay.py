@@ -82,7 +82,7 @@ async def replay(
         if request.last:
             async for found in _start_of_last(scope, view, start, end, request.last):
                 if found is None:
-                    yield _message([], start - 1)
+                    yield replay_response([], start - 1)
                 else:
                     start = found
         async for message in _stretch(scope, view, start, end, request.limit):

@@ -55,6 +55,7 @@ _METADATA_BLOCK_BYTES = 4 * 1024
 _OPEN_FILES = 512
 _MANIFEST_BYTES = 1024 * 1024  # manifest.py reads all of it at every open
 _LOG_FILE_BYTES = 1024 * 1024
+_FLUSHING = "rocksdb.num-immutable-mem-table"
 
 # Walked, or asked only for rows that are there: a filter would be built and read for nothing.
 _NEVER_MISSED = (Table.EVENTS, Table.AGENT_EVENTS, Table.TIMES, Table.RECEIPT_GROUPS)
@@ -140,6 +141,25 @@ class Database:
             self._db.flush_wal(sync=True)
         except Exception as error:
             raise self._failed("sync", error) from error
+
+    def begin_flush(self) -> None:
+        """Has all tables written out in the background; `is_flushing` until it is done.
+
+        Each is written by itself, so the log of all of them is synced before: whatever a power cut
+        leaves of the tables, the log brings them to one moment.
+        """
+        self.sync()
+        try:
+            for table in self._tables:
+                table.flush(wait=False)
+        except Exception as error:
+            raise self._failed("write", error) from error
+
+    def is_flushing(self) -> bool:
+        try:
+            return any(table.property_value(_FLUSHING) != "0" for table in self._tables)
+        except Exception as error:
+            raise self._failed("read", error) from error
 
     def checkpoint(self, directory: Path) -> None:
         """A copy as of now in `directory`, which must not exist; mostly hard links, not synced."""

@@ -52,6 +52,7 @@ class StateStore:
         self._now_us = now_us
         self._temporary: TemporaryDirectory | None = None
         self._closed = False
+        self._prepared = False
         self._swap = Lock()
         self._told_failure: Callable[[StoreFailed], None] = lambda failure: None
         if not self._directory.ready:
@@ -134,10 +135,20 @@ class StateStore:
         self._database.sync()
         self._directory.mark_durable(index)
 
+    def prepare_checkpoint(self) -> bool:
+        """Has what is only in memory written out in the background; whether it is by now.
+
+        A checkpoint writes that out first, and the interpreter stands still until it has.
+        """
+        if not self._prepared:
+            self._prepared = True
+            self._database.begin_flush()
+        return not self._database.is_flushing()
+
     def checkpoint(self, directory: Path) -> None:
-        """Writes a consistent, durable copy into `directory`, which must not exist."""
+        """Writes a consistent copy into `directory`, which must not exist; `install` syncs it."""
+        self._prepared = False
         self._database.checkpoint(directory)
-        _sync_copy(directory)
 
     def install(self, directory: Path) -> None:
         """Replaces the state by a checkpoint, atomically and durably; takes the directory over.

@@ -2,14 +2,17 @@
 
 It sees what an outsider would want to know of every node: who leads in which term, what was applied
 at which index, what clients were answered. The first thing that cannot be is raised as Violation.
+What clients saw of the data is judged at the end of a run, by tests/checkers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from statehouse.core import codec
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from statehouse_cluster.interfaces import Entry, Position
     from statehouse_cluster.membership import Configuration
@@ -20,24 +23,33 @@ class Violation(Exception):
     """A promise of consensus was broken."""
 
 
-class Checker:
-    """The one history that all nodes must share, and the answers given about it."""
+def submissions_of(payload: bytes) -> Sequence[bytes]:
+    """The commands that share a log entry."""
+    return codec.decode_group(payload).submissions
 
-    def __init__(self) -> None:
-        self.history: list[bytes] = []
-        """The commands in the order applied, by whoever applied them first."""
+
+class Checker:
+    """The one history that all nodes must share, and the answers given about it.
+
+    commands_of: takes the payload of a log entry apart.
+    """
+
+    def __init__(self, commands_of: Callable[[bytes], Sequence[bytes]] = submissions_of) -> None:
         self.frontier = 0
-        """So much of the history some client has been told of."""
+        """Some client has been told of this commit_ts, or of an answer that speaks for it."""
         self.terms: dict[int, str] = {}
         """Term to the one who led in it."""
         self.furthest = (0, 0, 0)
         """Index and term of the last entry applied anywhere, and a term it was committed by."""
-        self._place: dict[bytes, int] = {}
+        self.head_at: dict[int, object] = {}
+        """Index to the state of whoever had applied just so far."""
+        self._commands_of = commands_of
         self._entries: dict[int, tuple[int, bytes]] = {}
         self._term_at: dict[int, int] = {0: 0}
         self._configurations: dict[int, Configuration] = {}
         self._votes: dict[tuple[str, int], str] = {}
-        self._refused: set[bytes] = set()
+        self._once: dict[bytes, str] = {}
+        """Commands that are proposed once and never again, and what became of them."""
 
     # -- What nodes do
 
@@ -75,38 +87,40 @@ class Checker:
                 f"{term} and a vote for {vote}"
             )
 
-    def applied(self, name: str, entry: Entry, place: int, commands: Sequence[bytes]) -> None:
-        """A node applies an entry whose first command is number `place` of its state."""
-        told = self._entries.setdefault(entry.index, (entry.term, entry.payload))
-        if told != (entry.term, entry.payload):
+    def applied(self, name: str, entry: Entry) -> None:
+        """A node is about to apply an entry."""
+        told = self._entries.get(entry.index)
+        if told is None:
+            self._entries[entry.index] = entry.term, entry.payload
+            for command in self._commands_of(entry.payload):
+                self._first_applied(name, command)
+        elif told != (entry.term, entry.payload):
             raise Violation(
                 f"{name} applies at index {entry.index} an entry of term {entry.term}, another "
                 f"node applied a different one of term {told[0]} there"
             )
-        if place > len(self.history):
-            raise Violation(f"{name} applies command {place}, but only {len(self.history)} exist")
-        for number, command in enumerate(commands, place):
-            if number < len(self.history):
-                if self.history[number] != command:
-                    raise Violation(
-                        f"{name} has {command!r} as command {number}, another node has "
-                        f"{self.history[number]!r}"
-                    )
-                continue
-            if command in self._place:
-                raise Violation(f"{command!r} is applied a second time, by {name}")
-            if command in self._refused:
-                raise Violation(f"{command!r} was refused for certain, yet {name} applies it")
-            self._place[command] = number
-            self.history.append(command)
 
-    def reached(self, name: str, position: Position) -> None:
-        """A node has applied everything up to a position."""
+    def _first_applied(self, name: str, command: bytes) -> None:
+        fate = self._once.get(command)
+        if fate == "proposed":
+            self._once[command] = "applied"
+        elif fate == "applied":
+            raise Violation(f"{command!r} is applied a second time, by {name}")
+        elif fate == "refused":
+            raise Violation(f"{command!r} was refused for certain, yet {name} applies it")
+
+    def reached(self, name: str, position: Position, head: object) -> None:
+        """A node has applied everything up to a position, and its state is `head`."""
         term = self._term_at.setdefault(position.index, position.term)
         if term != position.term:
             raise Violation(
                 f"{name} applied index {position.index} of term {position.term}, another node "
                 f"of term {term}"
+            )
+        told = self.head_at.setdefault(position.index, head)
+        if told != head:
+            raise Violation(
+                f"after index {position.index} the state of {name} is {head}, another node's {told}"
             )
 
     def configured(self, name: str, index: int, configuration: Configuration) -> None:
@@ -120,21 +134,25 @@ class Checker:
 
     # -- What clients are told
 
-    def acknowledged(self, command: bytes, place: int) -> None:
-        if self.history[place : place + 1] != [command]:
-            raise Violation(f"{command!r} was acknowledged as command {place}, which it is not")
-        self.frontier = max(self.frontier, place + 1)
+    def proposed_once(self, command: bytes) -> None:
+        """This command will never be proposed again."""
+        self._once[command] = "proposed"
 
     def refused(self, command: bytes) -> None:
         """A definite no: from now on nobody may apply it, and nobody has."""
-        if command in self._place:
+        if self._once[command] == "applied":
             raise Violation(f"{command!r} was refused for certain, yet it is applied")
-        self._refused.add(command)
+        self._once[command] = "refused"
 
-    def read(self, name: str, needed: int, length: int) -> None:
-        """A linearizable read saw `length` commands; `needed` were known of when it was asked."""
-        if length < needed:
+    def told(self, commit_ts: int) -> None:
+        """A client knows of this commit_ts from now on."""
+        self.frontier = max(self.frontier, commit_ts)
+
+    def read(self, name: str, needed: int, served_at: int) -> None:
+        """A linearizable read speaks for `served_at`; `needed` was known when it was asked."""
+        if served_at < needed:
             raise Violation(
-                f"a read at {name} saw {length} commands, {needed} were known of before it began"
+                f"a read at {name} speaks for commit_ts {served_at}, {needed} was known before it "
+                "began"
             )
-        self.frontier = max(self.frontier, length)
+        self.told(served_at)

@@ -7,12 +7,13 @@ takes a while here, and fails when the leader is gone, cannot be reached or has 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from statehouse_cluster.interfaces import Offer, Position
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.simulation.node import SimulatedNode
     from tests.simulation.world import World
 
@@ -81,7 +82,11 @@ class SimulatedDesk:
             self._world.mark("snapshot gone while fetched")
             return None
         served.used_at = self._world.now
-        return Fetched(_directory(incoming.offer), incoming.offer.position)
+        return Fetched(self._world.directory_of(incoming.offer), incoming.offer.position)
+
+    def next_alarm(self) -> float:
+        """When a fetch will have ended."""
+        return self._incoming.done_at if self._incoming else float("inf")
 
     def tick(self) -> None:
         outgoing = self.outgoing
@@ -92,10 +97,6 @@ class SimulatedDesk:
         position = self._node.machine.position()
         self._world.snapshot_count += 1
         offer = Offer(f"{self._node.name}-{self._world.snapshot_count}", position)
-        self._node.machine.checkpoint(_directory(offer))
+        self._node.machine.checkpoint(self._world.directory_of(offer))
         ready_at = self._world.now + self._world.random.uniform(0.0, 0.2)
         return _Outgoing(offer, ready_at, self._world.now)
-
-
-def _directory(offer: Offer) -> Path:
-    return Path("/snapshots") / offer.snapshot_id

@@ -1,6 +1,8 @@
-"""What is done to a simulated cluster while it works: one function a kind of fault.
+"""What is done to a simulated cluster while it works, and how often.
 
-Each kind comes at the rate that the options of the seed give it, until the world is healed.
+Each kind of fault comes at the rate that the options of the seed give it, until the world is
+healed. This file schedules them and does what befalls processes, disks and clocks; what befalls the
+network is in network_faults.py, the changes of members are in member_faults.py.
 """
 
 from __future__ import annotations
@@ -8,23 +10,18 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from statehouse_cluster.interfaces import Member
-from statehouse_cluster.membership import Change
-
+from tests.simulation.member_faults import MemberFaults
+from tests.simulation.network_faults import NetworkFaults
 from tests.simulation.options import FAULTS
+from tests.simulation.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from statehouse_cluster.interfaces import Outcome
-    from statehouse_cluster.raft_adapter import Engine
-
-    from tests.simulation.network import Pair
     from tests.simulation.node import SimulatedNode
     from tests.simulation.world import World
 
-_MEMBERS_MAX = 6
-_LEARNER_PATIENCE_S = 6.0
+_HOUR_US = 3_600_000_000
 
 
 class Faults:
@@ -33,25 +30,23 @@ class Faults:
     def __init__(self, world: World) -> None:
         self._world = world
         self._random = world.random
-        self._learning: str | None = None
+        self._targets = Targets(world)
         self._kinds: dict[str, Callable[[], None]] = {
             "kill": self._kill,
+            "kill of all": self._kill_of_all,
             "power loss": self._power_loss,
             "power loss of all": self._power_loss_of_all,
             "crash at an operation": self._crash_at_operation,
+            "crash in an install": self._crash_in_install,
             "disk error": self._disk_error,
+            "failing sync": self._failing_sync,
+            "full disk": self._full_disk,
+            "no room for writes": self._no_room,
+            "slow disk": self._slow_disk,
             "pause": self._pause,
-            "partition": self._partition,
-            "isolated leader": self._isolated_leader,
-            "leader cut off with a follower": self._cut_off_leader,
-            "clog": self._clog,
-            "broken connections": self._broken_connections,
-            "add a member": lambda: self._add(seeded=True),
-            "add a member unseeded": lambda: self._add(seeded=False),
-            "remove a member": self._remove,
-            "replace a member": self._replace,
-            "two changes at once": self._two_changes,
-            "transfer": self._transfer,
+            "clock jump": self._clock_jump,
+            **NetworkFaults(world, self._targets).kinds,
+            **MemberFaults(world, self._targets).kinds,
         }
         if set(self._kinds) != set(FAULTS):
             raise ValueError("the options name other kinds of faults")
@@ -68,224 +63,98 @@ class Faults:
         if self._world.is_healed:
             return
         self._world.count(f"fault: {kind}")
+        self._world.trace("fault", kind)
         self._kinds[kind]()
         self._schedule(kind)
 
-    # -- Processes and disks
+    # -- Processes
 
     def _kill(self) -> None:
-        node = self._some_node()
-        if node is not None:
-            node.end()
-            self._world.restart_later(node)
+        self._for_one(lambda node: self._end(node, node.end))
+
+    def _kill_of_all(self) -> None:
+        for node in self._targets.up():
+            self._end(node, node.end)
 
     def _power_loss(self) -> None:
-        node = self._some_node()
-        if node is not None:
-            node.lose_power()
-            self._world.restart_later(node)
+        self._for_one(lambda node: self._end(node, node.lose_power))
 
     def _power_loss_of_all(self) -> None:
-        for node in self._up():
-            node.lose_power()
-            self._world.restart_later(node)
+        for node in self._targets.up():
+            self._end(node, node.lose_power)
+
+    def _pause(self) -> None:
+        self._for_one(lambda node: node.pause(self._until()))
+
+    def _clock_jump(self) -> None:
+        """An administrator sets the clock right, or wrong, by minutes or by hours."""
+
+        def jump(node: SimulatedNode) -> None:
+            node.clock_ahead_us += int(self._random.uniform(-2.0, 2.5) * _HOUR_US)
+
+        self._for_one(jump)
+
+    # -- Disks
 
     def _crash_at_operation(self) -> None:
-        node = self._some_node()
-        if node is None:
-            return
-        if self._random.random() < 0.3:
+        self._for_one(
+            lambda node: node.files.crash_at(
+                node.files.operation_count + self._random.randint(1, 60)
+            )
+        )
+
+    def _crash_in_install(self) -> None:
+        """At whoever installs a snapshot next: it may be anyone."""
+        for node in self._targets.up():
             node.crash_in_install = self._random.choice(("before", "between", "after"))
-        else:
-            node.files.crash_at(node.files.operation_count + self._random.randint(1, 60))
 
     def _disk_error(self) -> None:
-        node = self._some_node()
-        if node is not None:
+        def fail(node: SimulatedNode) -> None:
             number = self._random.choice((errno.EIO, errno.ENOSPC))
             node.files.fail_at(node.files.operation_count + self._random.randint(1, 60), number)
 
-    def _pause(self) -> None:
-        node = self._some_node()
+        self._for_one(fail)
+
+    def _failing_sync(self) -> None:
+        self._for_one(lambda node: node.files.fail_next_sync(errno.EIO))
+
+    def _full_disk(self) -> None:
+        """Clients are refused first, as the reserve would have it; then nothing can be written."""
+
+        def fill(node: SimulatedNode) -> None:
+            node.files.is_full, node.has_room = True, False
+            self._world.at(self._until(), node.free_disk)
+
+        self._for_one(fill)
+
+    def _no_room(self) -> None:
+        def refuse(node: SimulatedNode) -> None:
+            node.has_room = False
+            self._world.at(self._until(), node.free_disk)
+
+        self._for_one(refuse)
+
+    def _slow_disk(self) -> None:
+        def slow(node: SimulatedNode) -> None:
+            node.sync_s = self._random.choice((0.02, 0.1, 0.4))
+
+            def mend() -> None:
+                node.sync_s = self._world.options.sync_s
+
+            self._world.at(self._until(), mend)
+
+        self._for_one(slow)
+
+    # -- Whom, and for how long
+
+    def _for_one(self, action: Callable[[SimulatedNode], None]) -> None:
+        node = self._targets.some_node()
         if node is not None:
-            node.pause(self._world.now + self._random.uniform(0.1, self._world.options.fault_s))
+            action(node)
 
-    # -- The network
+    def _end(self, node: SimulatedNode, how: Callable[[], None]) -> None:
+        how()
+        self._world.restart_later(node)
 
-    def _partition(self) -> None:
-        names = sorted(self._world.nodes)
-        one_side = {name for name in names if self._random.random() < 0.5}
-        self._block({(a, b) for a in names for b in names if (a in one_side) != (b in one_side)})
-
-    def _isolated_leader(self) -> None:
-        leader = self._leader()
-        if leader is not None:
-            others = set(self._world.nodes) - {leader.name}
-            outward = {(leader.name, other) for other in others}
-            self._block(outward | {(b, a) for a, b in outward})
-
-    def _cut_off_leader(self) -> None:
-        """It goes on taking writes that a minority holds and nobody may commit."""
-        leader = self._leader()
-        if leader is None:
-            return
-        names = sorted(set(self._world.nodes) - {leader.name})
-        inside = {leader.name, *self._random.sample(names, min(1, len(names)))}
-        self._block(
-            {
-                (a, b)
-                for a in (leader.name, *names)
-                for b in (leader.name, *names)
-                if (a in inside) != (b in inside)
-            }
-        )
-
-    def _block(self, pairs: set[Pair]) -> None:
-        """Now and then in one direction only, or with holes."""
-        if self._random.random() < 0.3:
-            share = self._random.choice((0.5, 0.9))
-            pairs = {pair for pair in sorted(pairs) if self._random.random() < share}
-        self._world.network.block(pairs)
-        until = self._world.now + self._random.uniform(0.1, self._world.options.fault_s)
-        self._world.at(until, lambda: self._world.network.unblock(pairs))
-
-    def _clog(self) -> None:
-        names = sorted(self._world.nodes)
-        pairs = {(a, b) for a in names for b in names if a != b and self._random.random() < 0.4}
-        self._world.network.clog(pairs)
-        until = self._world.now + self._random.uniform(0.1, self._world.options.fault_s)
-        self._world.at(until, lambda: self._world.network.unclog(pairs))
-
-    def _broken_connections(self) -> None:
-        names = sorted(self._world.nodes)
-        for pair in [(a, b) for a in names for b in names if a != b]:
-            if self._random.random() < 0.3:
-                self._world.network.break_connection(pair)
-
-    # -- Members
-
-    def _add(self, *, seeded: bool) -> None:
-        leader = self._leader()
-        if leader is None or leader.engine is None or self._learning is not None:
-            return
-        configuration = leader.engine.configuration()
-        if len(configuration.members) >= _MEMBERS_MAX:
-            return
-        waiting = [
-            node
-            for node in self._up()
-            if node.machine.position().index == 0
-            and node.name not in configuration.names
-            and not node.is_founder
-        ]
-        node = self._random.choice(waiting) if waiting else self._world.new_node()
-        if seeded:
-            self._learning = node.name
-            operation = self._world.clients.change(leader, "learner")
-            leader.requests.append(lambda engine: self._learn(leader, engine, node, operation))
-        else:
-            self._change(leader, Change.ADD, node.member)
-
-    def _learn(self, leader, engine, node, operation) -> None:
-        """As joining.py does: replicate, and let it vote once it is near."""
-        del self._world.clients.open[operation]
-        if not engine.is_ready() or engine.learners():
-            self._learning = None
-            return
-        engine.add_learner(node.member)
-        give_up_at = self._world.now + _LEARNER_PATIENCE_S
-        self._world.at(
-            self._world.now + 0.05, lambda: self._look(leader, engine, node.member, give_up_at)
-        )
-
-    def _look(self, leader, engine: Engine, member: Member, give_up_at: float) -> None:
-        if leader.engine is not engine or member.name not in engine.learners():
-            self._learning = None
-            return
-        matched = engine.match_index(member.name)
-        if matched > 0 and engine.log.last_index - matched <= 8:
-            self._learning = None
-
-            def then(outcome: Outcome) -> None:
-                self._world.mark("learner became a member" if not outcome.error else "add failed")
-                engine.drop_learner(member.name)
-
-            self._change(leader, Change.ADD, member, then)
-        elif self._world.now > give_up_at or self._world.is_healed:
-            self._learning = None
-            self._world.mark("learner given up")
-            engine.drop_learner(member.name)
-        else:
-            self._world.at(
-                self._world.now + 0.05, lambda: self._look(leader, engine, member, give_up_at)
-            )
-
-    def _remove(self) -> None:
-        leader = self._leader()
-        if leader is None or leader.engine is None:
-            return
-        names = sorted(leader.engine.configuration().names)
-        if len(names) > 1:
-            name = self._random.choice(names)
-            self._change(leader, Change.REMOVE, Member(name, "", "", ""))
-
-    def _replace(self) -> None:
-        """A member dies for good, is removed, and another one comes in its place."""
-        leader = self._leader()
-        if leader is None or leader.engine is None:
-            return
-        names = sorted(leader.engine.configuration().names - {leader.name})
-        if not names:
-            return
-        lost = self._world.nodes[self._random.choice(names)]
-        if lost.is_up:
-            lost.lose_power()
-
-        def then(outcome: Outcome) -> None:
-            self._world.restart_later(lost)
-            if outcome.error is None:
-                self._add(seeded=True)
-
-        self._change(leader, Change.REMOVE, Member(lost.name, "", "", ""), then)
-
-    def _two_changes(self) -> None:
-        leader = self._leader()
-        if leader is None or leader.engine is None:
-            return
-        for _ in range(2):
-            self._random.choice((self._remove, lambda: self._add(seeded=False)))()
-
-    def _change(self, leader, change: Change, member: Member, then=None) -> None:
-        operation = self._world.clients.change(leader, f"{change.value} a member", then)
-        leader.requests.append(lambda engine: engine.change(change, member, operation))
-
-    def _transfer(self) -> None:
-        leader = self._leader()
-        if leader is None or leader.engine is None:
-            return
-        names = sorted(leader.engine.configuration().names - {leader.name})
-        led = [name for name in names if name in list(self._world.checker.terms.values())[-4:]]
-        target = self._random.choice([None, *names, *led, *led])
-        operation = self._world.clients.change(leader, "transfer")
-        leader.requests.append(lambda engine: engine.transfer(target, operation))
-
-    # -- Whom
-
-    def _up(self) -> list[SimulatedNode]:
-        return [node for node in self._world.nodes.values() if node.is_up]
-
-    def _some_node(self) -> SimulatedNode | None:
-        up = self._up()
-        leader = self._leader()
-        if leader is not None and self._random.random() < 0.4:
-            return leader
-        return self._random.choice(up) if up else None
-
-    def _leader(self) -> SimulatedNode | None:
-        """Of those who believe to lead, mostly the right one."""
-        leading = [
-            node for node in self._up() if node.engine is not None and node.engine.is_leader()
-        ]
-        if leading and self._random.random() < 0.1:
-            return self._random.choice(leading)
-        return max(leading, key=lambda node: node.engine.term() if node.engine else 0, default=None)
+    def _until(self) -> float:
+        return self._world.now + self._random.uniform(0.1, self._world.options.fault_s)

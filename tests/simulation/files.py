@@ -10,7 +10,7 @@ It implements `statehouse_cluster.files.Files` as harshly as POSIX allows:
   only a rename is one change. What lies in a directory that is not there is gone.
 - Every operation has a number. One can be made to fail with an OSError, a write then having
   written a part, or to be the last: it raises `Crash`, and so does everything until `crash` or
-  `kill`.
+  `kill`. The next sync can be made to fail, and the disk to be full until it is told otherwise.
 
 All randomness comes from the `random.Random` handed in, so one seed is one run.
 """
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 SECTOR_BYTES = 512
@@ -50,6 +51,10 @@ class SimulatedFiles:
     def __init__(self, root: Path = Path("/disk")) -> None:
         self.operation_count = 0
         """Operations so far; the next one has this number plus one."""
+        self.on_sync: Callable[[], None] = lambda: None
+        """Called at each sync, for whoever knows how long one takes."""
+        self.is_full = False
+        """Nothing more can be written, nor made."""
         self._root = root
         self._names: dict[Path, _File] = {root: _File(is_directory=True)}
         self._synced_names = dict(self._names)
@@ -57,6 +62,7 @@ class SimulatedFiles:
         self._handles: dict[int, _File] = {}
         self._next_handle = 1000
         self._faults: dict[int, BaseException] = {}
+        self._sync_fault: OSError | None = None
         self._stopped = False
 
     # What a test does to the disk.
@@ -64,6 +70,10 @@ class SimulatedFiles:
     def fail_at(self, operation: int, error_number: int) -> None:
         """Makes the operation with this number fail with an OSError."""
         self._faults[operation] = OSError(error_number, os.strerror(error_number))
+
+    def fail_next_sync(self, error_number: int) -> None:
+        """Makes the next sync, of whatever it is, fail with an OSError, and sync nothing."""
+        self._sync_fault = OSError(error_number, os.strerror(error_number))
 
     def crash_at(self, operation: int) -> None:
         """Makes the operation with this number raise Crash."""
@@ -88,6 +98,7 @@ class SimulatedFiles:
         """The process ends and the machine goes on: nothing is lost, and nothing is synced."""
         self._handles.clear()
         self._faults.clear()
+        self._sync_fault = None
         self._stopped = False
 
     def content(self, path: Path) -> bytes:
@@ -116,7 +127,7 @@ class SimulatedFiles:
         return self._handle_of(self._find(path))
 
     def create(self, path: Path) -> int:
-        fault = self._next_fault()
+        fault = self._next_fault(grows=True)
         file = self._names.get(path)
         if isinstance(fault, OSError):
             raise fault
@@ -139,7 +150,7 @@ class SimulatedFiles:
         return bytes(self._file(handle).current[offset : offset + size_bytes])
 
     def write(self, handle: int, offset: int, data: bytes) -> None:
-        fault = self._next_fault()
+        fault = self._next_fault(grows=True)
         content = self._file(handle).current
         if isinstance(fault, OSError):
             data = data[: len(data) // 2]
@@ -164,12 +175,12 @@ class SimulatedFiles:
         self.sync(handle)
 
     def sync(self, handle: int) -> None:
-        self._step()
+        self._step_of_sync()
         file = self._file(handle)
         file.synced = bytes(file.current)
 
     def sync_directory(self, path: Path) -> None:
-        self._step()
+        self._step_of_sync()
         self._require_directory(path)
         rest: list[_NameChange] = []
         for change in self._name_changes:
@@ -195,7 +206,7 @@ class SimulatedFiles:
             raise fault
 
     def make_directory(self, path: Path) -> None:
-        fault = self._next_fault()
+        fault = self._next_fault(grows=True)
         if not isinstance(fault, OSError):
             for directory in reversed((path, *path.parents[:-1])):
                 if directory not in self._names:
@@ -215,12 +226,22 @@ class SimulatedFiles:
         if fault is not None:
             raise fault
 
-    def _next_fault(self) -> BaseException | None:
+    def _step_of_sync(self) -> None:
+        self.on_sync()
+        self._step()
+        fault, self._sync_fault = self._sync_fault, None
+        if fault is not None:
+            raise fault
+
+    def _next_fault(self, *, grows: bool = False) -> BaseException | None:
         if self._stopped:
             raise Crash("the machine is off")
         self.operation_count += 1
-        fault = self._faults.pop(self.operation_count, None)
-        self._stopped = isinstance(fault, Crash)
+        fault = self._faults.pop(self.operation_count, None) if self._faults else None
+        if fault is not None:
+            self._stopped = isinstance(fault, Crash)
+        elif grows and self.is_full:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return fault
 
     def _change(self, change: _NameChange) -> None:

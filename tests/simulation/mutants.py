@@ -24,6 +24,8 @@ from statehouse_cluster.raft_state import RaftState
 from statehouse_cluster.raft_transport import RaftTransport
 from statehouse_cluster.reads import ReadIndex
 
+from statehouse.core.sessions import Sessions
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -205,6 +207,16 @@ _ALL = (
         "_on_snapshot_offer",
         "self._ack_override = position.index + 1",
         "self._ack_override = self.log.last_index + 1",
+    ),
+)
+
+_ALL += (
+    _one(
+        "receipts not asked for",
+        Sessions,
+        "earlier_answer",
+        "if sequence > session.highest:",
+        "if True:",
     ),
 )
 

@@ -1,7 +1,8 @@
 """One simulated node: the real Engine over the real Journal, on a disk and a network in memory.
 
 It does in a round what consensus.py does, and at a start what startup.py does. Its process can end
-(a kill keeps what the machine holds, a power loss keeps what was synced) and start again.
+(a kill keeps what the machine holds, a power loss keeps what was synced) and start again. Between
+rounds it sleeps until something arrives or a deadline of its engine has passed (alarm.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from statehouse_cluster.raft_adapter import Engine
 from statehouse_cluster.recovery import InstallNote, found, reconcile
 from statehouse_cluster.wire import decode
 
+from statehouse.storage.faults import StoreFailed
+from tests.simulation.alarm import next_alarm
 from tests.simulation.checker import Violation
 from tests.simulation.desk import SimulatedDesk
 from tests.simulation.files import Crash, SimulatedFiles
@@ -27,15 +30,23 @@ if TYPE_CHECKING:
 
     from statehouse_cluster.membership import Configuration
 
+    from statehouse.core.model import Submission
     from tests.simulation.world import World
 
 DATA = Path("/disk")
 
 
 class WatchedJournal(Journal):
-    """Tells when entries are taken back, which is the rarest thing a log does."""
+    """Tells when entries are taken back, which is the rarest thing, and when the log is cut."""
 
     on_truncate: Callable[[], None] = staticmethod(lambda: None)
+    on_cut: Callable[[], None] = staticmethod(lambda: None)
+
+    def cut_to(self, index: int) -> None:
+        before = self.first_index
+        super().cut_to(index)
+        if self.first_index != before:
+            self.on_cut()
 
     def truncate_from(self, index: int) -> None:
         if index <= self.last_index:
@@ -64,9 +75,19 @@ class SimulatedNode:
         self.name = name
         self.member = Member(name, f"uuid of {name}", f"{name}:1", f"{name}:2")
         self.files = SimulatedFiles(DATA)
-        self.machine = SimulatedMachine(name, world.checker, world.shelf)
+        self.clock_ahead_us = 0
+        """How wrong this machine's wall clock is."""
+        self.machine = SimulatedMachine(name, world.checker, world.new_store(self))
         self.engine: Engine | None = None
         self.removed = False
+        self.has_room = True
+        """Whether clients may still write, as DiskReserve would say."""
+        self.sync_s = world.options.sync_s
+        """How long this disk takes for a sync."""
+        self.lag_s = 0.0
+        """How long ago, within the round under way, it began."""
+        self.life = 0
+        """Which process this is, counted from one."""
         self.wanted: set[str] = set()
         self.requests: list[Callable[[Engine], None]] = []
         self.crash_in_install = ""
@@ -76,7 +97,7 @@ class SimulatedNode:
         self._wake_at: float | None = None
         self._busy_until = 0.0
         self._checked: tuple[int, object] = (-1, None)
-        self._lives = 0
+        self.files.on_sync = self._syncing
         self.machine.after_install = lambda: self._maybe_crash("between")
 
     @property
@@ -97,14 +118,19 @@ class SimulatedNode:
         """Starts the process; a disk that fails meanwhile ends it again."""
         if self.is_up or self.removed:
             return
-        self._lives += 1
+        self.life += 1
+        self.machine.start()
         try:
             self._assemble()
         except Crash:
             self.lose_power()
+            self._world.restart_later(self)
         except (OSError, JournalFailed):
+            self._world.mark("start failed by its disk")
             self.end()
+            self._world.restart_later(self)
         else:
+            self._busy_until, self.lag_s = self._world.now + self.lag_s, 0.0
             self._wake_at = None
             self.wake(self._world.now)
 
@@ -118,6 +144,7 @@ class SimulatedNode:
             report=lambda line: world.mark("journal: " + line.split(":")[0].split("/")[0]),
         )
         journal.on_truncate = lambda: world.mark("conflicting entries taken back")
+        journal.on_cut = lambda: world.mark("journal cut")
         self.note = InstallNote(DATA, self.files)
         found(journal, self.machine, self._founding)
         reconcile(
@@ -144,25 +171,62 @@ class SimulatedNode:
             snapshots=self.desk,
             timing=world.options.timing,
             bounds=world.options.bounds,
-            randomness=Random(f"{world.options.seed} {self.name} {self._lives}"),
+            randomness=Random(f"{world.options.seed} {self.name} {self.life}"),
         )
 
     def end(self) -> None:
         """The process ends; the machine it runs on goes on, and so does what it was told."""
-        self.engine = None
-        self.files.kill()
         self._world.network.process_ended(self.name)
-        self._world.clients.node_ended(self)
+        self._let_go()
+        self.files.kill()
+        self.machine.kill()
 
     def lose_power(self) -> None:
-        """What was not synced is lost, kept or torn."""
-        self.end()
+        """What was not synced is lost, kept or torn; the machine says goodbye to nobody."""
+        if self._world.random.random() < 0.5:
+            self._world.network.process_ended(self.name)
+        else:
+            self._world.network.machine_lost(self.name)
+        self._let_go()
         self.files.crash(self._world.random)
         self.machine.lose_power(self._world.random)
+
+    def _let_go(self) -> None:
+        self.engine = None
+        self.lag_s = 0.0
+        self._world.clients.node_ended(self)
+        self._world.users.node_ended(self)
+
+    def free_disk(self) -> None:
+        """Somebody made room on it."""
+        self.files.is_full, self.has_room = False, True
+
+    def heal(self) -> None:
+        """Nothing is wrong with its machine any more, but for what a disk is about to do."""
+        self.crash_in_install = ""
+        self.free_disk()
+        self.sync_s = self._world.options.sync_s
+        self.start()
+
+    def _syncing(self) -> None:
+        self.lag_s += self.sync_s
 
     def pause(self, until: float) -> None:
         """The process stands still and does not know it."""
         self._busy_until = max(self._busy_until, until)
+
+    # -- For who serves users here
+
+    def now_us(self) -> int:
+        """This machine's wall clock."""
+        return self._world.begin_us + int(self._world.now * 1e6) + self.clock_ahead_us
+
+    def met(self, what: str) -> None:
+        self._world.mark(what)
+
+    def decided(self, submission: Submission, answer: object) -> None:
+        """An op id was answered; whoever asks again is told the same."""
+        self._world.decided(self.name, submission, answer)
 
     # -- Rounds
 
@@ -188,16 +252,13 @@ class SimulatedNode:
             self.lose_power()
             self._world.restart_later(self)
             return
-        except (OSError, JournalFailed):
+        except (OSError, JournalFailed, StoreFailed):
             self._world.mark("stopped by an error of its disk")
             self._world.random.choice((self.end, self.lose_power))()
             self._world.restart_later(self)
             return
         self._check(self.engine)
-        self._busy_until = max(self._busy_until, now + self._world.random.uniform(5e-4, 0.004))
-        soon = self.inbox.events or self.requests or self.engine.has_work()
-        idle_s = 0.0 if soon else self._world.random.uniform(*self._world.options.idle_s)
-        self.wake(now + idle_s)
+        self._rest(self.engine)
 
     def _round(self, engine: Engine) -> None:
         requests, self.requests = self.requests, []
@@ -210,11 +271,23 @@ class SimulatedNode:
         if engine.removed:
             self.removed = True
 
+    def _rest(self, engine: Engine) -> None:
+        """The round took its time; the next one comes when there is something to do."""
+        now, random = self._world.now, self._world.random
+        took_s = self.lag_s + random.uniform(5e-4, 0.004)
+        self.lag_s = 0.0
+        self._busy_until = max(self._busy_until, now + took_s)
+        if self.inbox.events or self.requests or engine.has_work():
+            self.wake(now)
+        else:
+            alarm = min(next_alarm(engine, now), self.desk.next_alarm())
+            self.wake(max(alarm, now) + random.uniform(0.0, self._world.options.timing.poll_s))
+
     def hand_out(self) -> None:
         """What ended goes to the clients: before each wait, and at the end of a round."""
         if self.engine is not None:
             for outcome in self.engine.take_outcomes():
-                self._world.clients.ended(self, outcome)
+                outcome.ticket.ended(self, outcome)
 
     def _install_fetched(self, engine: Engine) -> None:
         fetched = self.desk.take_fetched()

@@ -28,7 +28,7 @@ from statehouse_cluster.wire import decode, encode
 
 from tests.simulation.checker import Checker
 from tests.simulation.files import SimulatedFiles
-from tests.simulation.machine import SimulatedMachine
+from tests.simulation.list_machine import ListMachine, commands_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,6 +84,10 @@ class Stage:
         for other in self.nodes:
             if other != name:
                 self.cut(name, other)
+
+    def double(self, a: str, b: str) -> None:
+        """All that is under way from a to b will arrive twice."""
+        self.queues[a, b].extend(list(self.queues[a, b]))
 
     def forget(self, a: str, b: str) -> None:
         """What is under way from a to b is lost."""
@@ -298,7 +302,7 @@ class _EngineLinks:
 class _EngineDesk:
     """Snapshots that arrive with the next tick, unless the script broke the way for them."""
 
-    def __init__(self, machine: SimulatedMachine) -> None:
+    def __init__(self, machine: ListMachine) -> None:
         self.machine = machine
         self.is_broken = False
         self.incoming: Offer | None = None
@@ -325,24 +329,31 @@ class _NullPoller:
 class EngineStage(Stage):
     """Played by the adapter, over the real journal; a broken promise is raised by the checker."""
 
-    def __init__(self, names: str, **sizes: int) -> None:
-        self.checker = Checker()
+    def __init__(
+        self, names: str, *, apply_entries_max: int = 64, segment_bytes: int = 100, **sizes: int
+    ) -> None:
+        self.checker = Checker(commands_of)
+        self.apply_entries_max = apply_entries_max
+        self.segment_bytes = segment_bytes
         self.shelf: dict[Path, Any] = {}
         self.disks: dict[str, SimulatedFiles] = {}
-        self.machines: dict[str, SimulatedMachine] = {}
+        self.machines: dict[str, ListMachine] = {}
         self.desks: dict[str, _EngineDesk] = {}
         self.founding = Configuration(tuple(_member(name) for name in names))
         super().__init__(names, **sizes)
 
     def make(self, name: str, names: str) -> Engine:
         disk = self.disks.setdefault(name, SimulatedFiles())
-        machine = self.machines.get(name) or SimulatedMachine(name, self.checker, self.shelf)
+        machine = self.machines.get(name) or ListMachine(name, self.checker, self.shelf)
         self.machines[name] = machine
         self.desks[name] = _EngineDesk(machine)
         is_founder = self.founding.get(name) is not None
         founding = self.founding if is_founder else Configuration()
         journal = Journal.open(
-            Path("/disk/journal"), disk, segment_bytes=100, report=lambda line: None
+            Path("/disk/journal"),
+            disk,
+            segment_bytes=self.segment_bytes,
+            report=lambda line: None,
         )
         found(journal, machine, founding)
         return Engine(
@@ -354,7 +365,11 @@ class EngineStage(Stage):
             poller=_NullPoller(),
             snapshots=self.desks[name],
             timing=Timing(leader_fallback_s=NO_FALLBACK_S),
-            bounds=Bounds(group_commands_max=1, group_bytes_max=self.batch_bytes // 2),
+            bounds=Bounds(
+                group_commands_max=1,
+                group_bytes_max=self.batch_bytes // 2,
+                apply_entries_max=self.apply_entries_max,
+            ),
             randomness=Random(1),
         )
 
@@ -385,10 +400,18 @@ class EngineStage(Stage):
     def write(self, name: str, value: str) -> None:
         self.nodes[name].propose(value.encode(), value)
 
+    def read(self, name: str, ticket: str) -> None:
+        self.nodes[name].read([ticket])
+
+    def checkpoint(self, name: str) -> None:
+        """Makes the snapshot that it will offer, as of now."""
+        self.desks[name].offer_for("", 0)
+
     def compact(self, name: str) -> None:
-        engine = self.nodes[name]
+        engine, pinned = self.nodes[name], self.desks[name].pinned_index()
         self.machines[name].sync()
-        engine.log.cut_to(engine.applied_index())
+        applied = engine.applied_index()
+        engine.log.cut_to(applied if pinned is None else min(applied, pinned))
 
     def join(self, name: str, others: str, leader: str) -> None:
         self.nodes[name] = self.make(name, others)

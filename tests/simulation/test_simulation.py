@@ -1,41 +1,71 @@
 """Seeds of the simulated cluster that every change must survive, and that a seed is one run."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.simulation.known_seeds import known_seeds
+from tests.simulation.options import FAULTS, draw
+from tests.simulation.summary import Summary
+
 ROOT = Path(__file__).resolve().parents[2]
 SIMULATE = ROOT / "scripts" / "simulate.py"
+LINE = re.compile(
+    r"(?P<seeds>\d+) seeds, (?P<hours>[\d.]+) virtual hours \(\d+ x real time\), "
+    r"(?P<operations>\d+) operations \(.*\), (?P<faults>\d+) faults, (?P<violations>\d+) violations"
+)
+
+SEEDS = 300
+HOURS_MIN = 5.0
+OPERATIONS_MIN = 100_000
+FAULTS_MIN = 15_000
 
 
-def simulate(*arguments):
+def simulate(*arguments, timeout=280, **environment):
     """The script in a process of its own, for it needs hash randomisation off."""
     return subprocess.run(
         [sys.executable, SIMULATE, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=timeout,
+        env={**os.environ, **environment},
         check=False,
     )
 
 
+def traces(run):
+    return [line for line in run.stdout.splitlines() if "trace" in line]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("start", [0, 1000], ids=["first", "second"])
-def test_nothing_promised_is_broken_under_faults(start):
-    run = simulate("--seeds", 25, "--start", start, "--jobs", 2)
+@pytest.mark.timeout(1200)
+def test_nothing_promised_is_broken_under_faults():
+    run = simulate("--seeds", SEEDS, "--jobs", 2, timeout=1190)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "25 seeds" in run.stdout
-    assert " 0 violations" in run.stdout
+    told = LINE.match(run.stdout)
+    assert told, run.stdout
+    assert int(told["seeds"]) >= SEEDS
+    assert float(told["hours"]) >= HOURS_MIN
+    assert int(told["operations"]) >= OPERATIONS_MIN
+    assert int(told["faults"]) >= FAULTS_MIN
+    assert int(told["violations"]) == 0
 
 
-def test_a_seed_is_one_run():
-    runs = [simulate("--seeds", 2, "--start", 7, "--verbose").stdout for _ in range(2)]
-    traces = [[line for line in run.splitlines() if "trace" in line] for run in runs]
-    assert len(traces[0]) == 2
-    assert traces[0] == traces[1]
-    assert traces[0][0].split()[-1] != traces[0][1].split()[-1]
+def test_what_was_found_once_stays_mended():
+    for seed in sorted({seed.number for seed in known_seeds()}):
+        run = simulate("--seeds", 1, "--start", seed)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_seed_is_one_run_in_whatever_process():
+    one = simulate("--seeds", 3, "--start", 7, "--verbose")
+    two = simulate("--seeds", 3, "--start", 7, "--verbose", "--jobs", 3, PYTHONHASHSEED="5")
+    assert len(set(traces(one))) == 3
+    assert traces(one) == traces(two)
 
 
 def test_a_violation_is_told_with_the_command_that_shows_it_again():
@@ -46,7 +76,30 @@ def test_a_violation_is_told_with_the_command_that_shows_it_again():
     assert command == "scripts/simulate.py --seeds 1 --start 0 --mutant 'no flush before an answer'"
 
 
+def test_a_script_goes_before_the_seeds():
+    run = simulate("--seeds", 1, "--mutant", "stale acknowledgements count")
+    assert run.returncode == 1
+    assert run.stdout.startswith("script: a_slow_acknowledgement: ")
+
+
 def test_the_mutants_are_listed():
     run = simulate("--list-mutants")
     assert run.returncode == 0
     assert "always truncate" in run.stdout.splitlines()
+
+
+def test_a_run_that_did_too_little_is_told_so():
+    idle = Summary(seeds=200)
+    missing = idle.too_little()
+    assert any("operations" in what for what in missing)
+    assert any("faults" in what for what in missing)
+    assert all(f"never reached: fault: {fault}" in missing for fault in FAULTS)
+    assert Summary(seeds=1).too_little() == []
+
+
+def test_between_them_seeds_draw_every_kind_of_cluster():
+    drawn = [draw(seed) for seed in range(200)]
+    assert {options.nodes for options in drawn} >= {1, 3, 5}
+    assert {options.adversarial for options in drawn} == {True, False}
+    assert {options.rocksdb for options in drawn} == {True, False}
+    assert {fault for options in drawn for fault in options.rates} == set(FAULTS)

@@ -18,6 +18,7 @@ from statehouse_cluster.journal import Journal
 from statehouse_cluster.recovery import Diverged, InstallNote, reconcile
 
 from tests.simulation.files import Crash, SimulatedFiles
+from tests.simulation.scripted import a_slow_acknowledgement, wrote
 from tests.simulation.stage import EngineStage, StockStage
 
 # It opens files and leaves them to the garbage collector.
@@ -46,11 +47,6 @@ def play():
     yield on
     for stage in stages:
         stage.close()
-
-
-def wrote(stage, name, values):
-    for value in values:
-        stage.write(name, value)
 
 
 # An old leader, cut off with a tail nobody else has, meets a snapshot.
@@ -134,44 +130,6 @@ def test_ours_truncates_only_what_conflicts(play):
 
 
 # An acknowledgement of an earlier leadership arrives in a later one.
-
-
-def a_slow_acknowledgement(stage):
-    stage.campaign("A")
-    stage.settle("ABCDE")
-    wrote(stage, "A", [f"old{number}" for number in range(8)])
-    stage.beat("A")
-    stage.beat("A")
-    for name in "CDE":
-        stage.forget("A", name)
-    stage.deliver("A", "B")
-    stage.campaign("C")
-    for name in "DE":
-        stage.deliver("C", name)
-        stage.deliver(name, "C")
-    assert stage.leads("C")
-    for name in "ABDE":
-        stage.deliver("C", name)
-    stage.campaign("A")
-    for name in "DE":
-        stage.deliver("A", name)
-        stage.deliver(name, "A")
-    assert stage.leads("A")
-    wrote(stage, "A", [f"new{number}" for number in range(6)])
-    stage.beat("A")
-    stage.beat("A")
-    stage.deliver("A", "D")
-    stage.deliver("D", "A")
-    stage.tick("A")
-    assert not stage.acked
-    stage.deliver("B", "A")
-    stage.tick("A")
-    stage.isolate("A")
-    stage.isolate("D")
-    stage.campaign("E")
-    stage.settle("BCE")
-    assert stage.leads("E")
-    return stage.lost("E")
 
 
 def test_stock_counts_acknowledgements_of_another_term(play):

@@ -1,22 +1,25 @@
 """A whole cluster in one thread: time, network, disks and faults are inputs drawn from one seed.
 
-A run has two parts: faults while clients work, then a healed cluster that must come to an end, one
-leader, equal states, every request answered. Whatever the checker sees to be impossible, any
-exception of a node, and a cluster that does not converge, is a Violation.
+A run has two parts: faults while clients work, then a healed cluster that must come to an end
+(settling.py). Whatever the checker sees to be impossible, any exception of a node, and a cluster
+that does not converge, is a Violation. Time jumps from one event to the next.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
+import shutil
+import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pysyncobj.syncobj as library
-from statehouse_cluster.interfaces import Member
+from statehouse_cluster.interfaces import Member, Offer
 from statehouse_cluster.membership import Configuration
 
 from tests.simulation.checker import Checker, Violation
@@ -24,21 +27,23 @@ from tests.simulation.clients import Clients
 from tests.simulation.faults import Faults
 from tests.simulation.network import Network
 from tests.simulation.node import SimulatedNode
+from tests.simulation.settling import Settling
+from tests.simulation.stores import MemoryStore, RocksStore, Shelf
+from tests.simulation.users import Users, virtual_sdk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from statehouse_cluster.raft_adapter import Engine
 
-    from tests.simulation.machine import Snapshot
+    from statehouse.core.model import Submission
+    from tests.checkers.history import Operation
     from tests.simulation.options import Options
+    from tests.simulation.stores import Store
 
 _BEGIN = 1000.0
-_SETTLE_S = 60.0
-"""A healed cluster must have converged by then."""
-_TRIES_MAX = 10
-_EVENTS_MAX = 3_000_000
+_BEGIN_US = 1_700_000_000_000_000
+_EVENTS_MAX = 5_000_000
 
 
 @dataclass
@@ -64,40 +69,53 @@ class World:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.now = _BEGIN
+        self.begin_us = _BEGIN_US
         self.random = Random(f"run {options.seed}")
         self.checker = Checker()
-        self.shelf: dict[Path, Snapshot] = {}
+        self.history: list[Operation] = []
         self.snapshot_count = 0
         self.report = Report(options.seed)
         self.is_healed = False
         self.nodes: dict[str, SimulatedNode] = {}
         self.network = Network(self, options)
         self.clients = Clients(self)
+        self.users = Users(self)
+        self.event_count = 0
+        self.kinds_sent: Counter[str] = Counter()
+        self._folder: Path | None = None
+        """Where the real stores lie, if this seed has them."""
+        self._shelf = Shelf()
         self._faults = Faults(self)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._event_count = 0
         self._hash = hashlib.blake2b(digest_size=16)
-        self.kinds_sent: Counter[str] = Counter()
+        self._answers: dict[bytes, tuple[str, object]] = {}
 
     # -- Time
 
+    @property
+    def now_ns(self) -> int:
+        """For recordings."""
+        return int(self.now * 1e9)
+
     def at(self, when: float, action: Callable[[], None]) -> None:
         """Runs an action at a virtual time."""
-        self._event_count += 1
-        heapq.heappush(self._events, (when, self._event_count, action))
+        self.event_count += 1
+        heapq.heappush(self._events, (when, self.event_count, action))
 
     def run_until(self, end: float, done: Callable[[], bool] = lambda: False) -> bool:
         """Lets time pass to `end`, or until `done`, asked every 50 ms of it, says so."""
         next_look = self.now
-        while self._events and self._events[0][0] <= end:
-            when, _, action = heapq.heappop(self._events)
-            self.now = max(self.now, when)
+        events = self._events
+        while events and events[0][0] <= end:
+            when, _, action = heapq.heappop(events)
+            if when > self.now:
+                self.now = when
             action()
             if self.now >= next_look:
                 next_look = self.now + 0.05
                 if done():
                     return True
-            if self._event_count > _EVENTS_MAX:
+            if self.event_count > _EVENTS_MAX:
                 raise Violation("the cluster is busy without end")
         self.now = end
         return done()
@@ -106,18 +124,22 @@ class World:
 
     def run(self) -> Report:
         """The whole run; a violation is in the report, not raised."""
-        with self._virtual_time():
+        with self._virtual_time(), virtual_sdk(self), self._folder_for_stores():
             try:
                 self._found()
                 self._faults.begin()
                 self._clients_work()
+                self.users.begin()
                 self.run_until(_BEGIN + self.options.faulty_s)
-                self._settle()
+                Settling(self).settle()
             except Violation as violation:
                 self.report.violation = str(violation)
             except Exception as error:  # whatever a node raises stops it: a violation too
                 self.report.violation = f"{type(error).__name__}: {error}"
                 self.report.cause = error
+            finally:
+                for node in self.nodes.values():
+                    node.machine.kill()
         self.report.virtual_s = self.now - _BEGIN
         self.report.trace = self._hash.hexdigest()
         return self.report
@@ -130,6 +152,23 @@ class World:
             yield
         finally:
             library.monotonicTime = original
+
+    @contextmanager
+    def _folder_for_stores(self) -> Iterator[None]:
+        if not self.options.rocksdb:
+            yield
+            return
+        self.mark("state kept in RocksDB")
+        memory = Path("/dev/shm")
+        self._folder = Path(
+            tempfile.mkdtemp(
+                prefix="statehouse-simulation-", dir=memory if memory.is_dir() else None
+            )
+        )
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._folder)
 
     def _found(self) -> None:
         names = [f"n{number}" for number in range(1, self.options.nodes + 1)]
@@ -146,6 +185,16 @@ class World:
         node.start()
         return node
 
+    def new_store(self, node: SimulatedNode) -> Store:
+        """An empty store for a new node."""
+        if self._folder is None:
+            return MemoryStore(self._shelf, node.now_us)
+        return RocksStore(self._folder / node.name, node.now_us)
+
+    def directory_of(self, offer: Offer) -> Path:
+        """Where the checkpoint of a snapshot lies."""
+        return (self._folder or Path("/")) / "snapshots" / offer.snapshot_id
+
     def restart_later(self, node: SimulatedNode) -> None:
         """Starts a node that is down again, soon or late."""
         if self.is_healed:
@@ -161,75 +210,6 @@ class World:
         self.clients.some_requests()
         delay_s = self.random.expovariate(self.options.client_rate)
         self.at(self.now + delay_s, self._clients_work)
-
-    # -- The end of a run
-
-    def _settle(self) -> None:
-        self.is_healed = True
-        self.network.heal()
-        for node in self.nodes.values():
-            node.crash_in_install = ""
-            node.start()
-        if not self.run_until(self.now + _SETTLE_S, self._has_converged):
-            raise Violation(f"the healed cluster did not converge: {self._picture()}")
-        self._serves()
-        if not self.run_until(self.now + _SETTLE_S, self._has_converged):
-            left = Counter(operation.kind for operation in self.clients.open)
-            raise Violation(f"requests were not answered: {dict(left)}; {self._picture()}")
-        self._compare()
-
-    def _serves(self) -> None:
-        """A write and a read; a fault of a disk that was still to come may cost a try or two."""
-        for _ in range(_TRIES_MAX):
-            self.run_until(self.now + _SETTLE_S, lambda: self._ready_leader() is not None)
-            leader = self._ready_leader()
-            if leader is None:
-                raise Violation(f"there is no leader any more: {self._picture()}")
-            write, read = self.clients.write(leader), self.clients.read(leader)
-            self.run_until(
-                self.now + 5.0,
-                lambda asked=(write, read): not any(one in self.clients.open for one in asked),
-            )
-            if write.command in self.checker.history:
-                return
-        raise Violation(f"a healed cluster takes no write: {self._picture()}")
-
-    def _ready_leader(self) -> SimulatedNode | None:
-        leading = [n for n in self.nodes.values() if n.engine is not None and n.engine.is_ready()]
-        return max(leading, key=lambda n: n.engine.term() if n.engine else 0, default=None)
-
-    def _has_converged(self) -> bool:
-        leader = self._ready_leader()
-        if leader is None or leader.engine is None:
-            return False
-        last = leader.engine.log.last_index
-        for name in leader.engine.configuration().names:
-            engine = self.nodes[name].engine
-            if engine is None or engine.applied_index() != last or engine.log.last_index != last:
-                return False
-        return not self.clients.open
-
-    def _compare(self) -> None:
-        leader = self._ready_leader()
-        if leader is None or leader.engine is None:
-            raise Violation("the leader was lost at the end")
-        if leader.machine.commands != self.checker.history:
-            raise Violation(f"{leader.name} leads without the whole history")
-        for name in sorted(leader.engine.configuration().names):
-            commands = self.nodes[name].machine.commands
-            if commands != self.checker.history[: len(commands)]:
-                raise Violation(f"the state of {name} differs from the others'")
-
-    def _picture(self) -> str:
-        return "; ".join(
-            f"{node.name} {'removed' if node.removed else 'down'}"
-            if node.engine is None
-            else f"{node.name} {node.engine.role().value} t{node.engine.term()} log "
-            f"{node.engine.log.first_index}..{node.engine.log.last_index} commit "
-            f"{node.engine.commit_index()} applied {node.engine.applied_index()} of "
-            f"{sorted(node.engine.configuration().names)}"
-            for node in self.nodes.values()
-        )
 
     # -- What is noted
 
@@ -252,6 +232,14 @@ class World:
 
     def sent(self, message: Mapping[str, Any]) -> None:
         self.kinds_sent[message["type"]] += 1
+
+    def decided(self, name: str, submission: Submission, answer: object) -> None:
+        """A node answers a user's commit; a later attempt at it is told the same."""
+        told_by, told = self._answers.setdefault(submission.transaction, (name, answer))
+        if told != answer:
+            raise Violation(f"{told_by} answered {told} to what {name} answers {answer}")
+        if told is not answer:
+            self.mark("retry answered from its receipt")
 
     def watch(self, engine: Engine, message: Mapping[str, Any]) -> None:
         """Notes what a message is about to meet."""

@@ -77,6 +77,9 @@ class Words:
 
     def sync(self) -> None: ...
 
+    def prepare_checkpoint(self) -> bool:
+        return True
+
     def checkpoint(self, directory: Path) -> None:
         self._store(directory / "words.json")
 

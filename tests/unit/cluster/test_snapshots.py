@@ -27,11 +27,17 @@ class Machine:
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
+        self.prepared = 0
 
     def position(self) -> Position:
         return Position(42, 3)
 
+    def prepare_checkpoint(self) -> bool:
+        self.prepared += 1
+        return self.prepared > 2
+
     def checkpoint(self, directory: Path) -> None:
+        assert self.prepared > 2, "the checkpoint was made before it was prepared"
         directory.mkdir()
         for name, content in self.files.items():
             (directory / name).write_bytes(content)
@@ -215,4 +221,4 @@ def test_the_log_is_pinned_while_a_snapshot_is_in_use(
     now[0] = 1000.0
     desk.tick()
     assert desk.pinned_index() is None
-    assert list((tmp_path / "n1" / "outgoing").iterdir()) == []
+    eventually(lambda: not list((tmp_path / "n1" / "outgoing").iterdir()), what="an empty folder")

@@ -66,7 +66,7 @@ def test_a_send_after_the_loop_has_closed_is_harmless():
 
 
 class Machine:
-    position = configuration = group = sync = checkpoint = None
+    position = configuration = group = sync = prepare_checkpoint = checkpoint = None
 
     def __init__(self):
         self.calls = []

@@ -340,6 +340,28 @@ def test_replies_larger_than_one_message_come_in_several(tmp_path):
     run(scenario)
 
 
+def test_answers_to_commits_come_in_several_messages_when_they_tell_many_versions(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(exchange_module, "_VERSIONS_MAX", 4)
+
+    async def scenario():
+        async with exchanging(tmp_path) as (node, stream):
+            node.consensus.hold = True
+            keys = [operation("a", key, "1") for key in "xyz"]
+            calls = [commit(n) for n in range(1, 8)]
+            for call in calls:
+                call["commit"]["operations"] = keys
+            await stream.send(*calls, get(8))
+            while len(node.consensus.held) < 8:
+                await asyncio.sleep(0)
+            node.consensus.let_go()
+            told = await stream.replies(8)
+            assert [told[n].commit.versions for n in range(1, 8)] == [[n] * 3 for n in range(1, 8)]
+
+    run(scenario)
+
+
 def test_a_client_that_takes_no_replies_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(exchange_module, "_WRITE_TIME_S_MAX", 0.1)
 

@@ -48,6 +48,23 @@ def test_json_is_read_as_written_with_types_and_order(value):
     assert same(round_trip(value), value)
 
 
+ODD = (
+    st.floats()
+    | st.integers(-(2**70), 2**70)
+    | st.tuples(LEAVES)
+    | st.binary(max_size=2)
+    | st.just({1})
+    | st.dictionaries(st.none() | st.integers(0, 1), LEAVES, min_size=1, max_size=1)
+)
+ANYTHING = st.recursive(LEAVES | ODD, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner))
+
+
+@given(ANYTHING)
+def test_what_is_waved_through_is_what_the_whole_check_lets_pass(value):
+    if values._is_plain(value, values._PLAIN_LEVELS):
+        values._check(value)
+
+
 @given(st.binary())
 def test_bytes_are_read_as_written_and_told_from_text(data):
     assert values.encode(data) == (data, False)

@@ -22,6 +22,7 @@ from statehouse.core.model import Committed
 from statehouse.storage.faults import StoreFailed, StoreRefused
 from statehouse.storage.state_store import StateStore
 from tests.helpers.chain import check_chain
+from tests.helpers.waiting import eventually
 from tests.oracle.writing import START_US, Writer, version_is, write
 
 
@@ -228,6 +229,10 @@ class TestFormat:
             opened(tmp_path)
 
 
+def wal_of(directory):
+    return list((directory / "db-1").glob("*.log"))
+
+
 class TestCheckpoint:
     def test_a_copy_installs_elsewhere_and_is_the_same(self, store, tmp_path):
         log = Log(store)
@@ -244,6 +249,37 @@ class TestCheckpoint:
                 check_chain(view)
                 assert list(view.keys("default", "a")) == ["k"]
             assert Log(other).entry([command]) == first
+
+    def test_a_prepared_store_has_nothing_left_to_write_out(self, store, tmp_path):
+        log = Log(store)
+        log.commit(*[write(f"k{n:03d}") for n in range(500)])
+        eventually(store.prepare_checkpoint, what="the tables on disk")
+        waiting = "rocksdb.num-entries-active-mem-table"
+        assert {table.property_value(waiting) for table in store._database._tables} == {"0"}
+
+    def test_a_power_cut_between_two_tables_leaves_one_state(self, store, tmp_path, monkeypatch):
+        """Tables are written out one by one then; their log must hold all of it before."""
+        log = Log(store)
+        log.commit(*[write(f"k{n:03d}") for n in range(500)])
+        prepared, synced = store.position(), {}
+        really = store._database.sync
+
+        def sync():
+            really()
+            synced.update({p.name: p.stat().st_size for p in wal_of(tmp_path / "state")})
+
+        monkeypatch.setattr(store._database, "sync", sync)
+        only_events = [store._database._tables[Table.EVENTS]]
+        monkeypatch.setattr(store._database, "_tables", only_events)
+        eventually(store.prepare_checkpoint, what="the events on disk")
+        shutil.copytree(tmp_path / "state", tmp_path / "left")
+        for path in wal_of(tmp_path / "left"):
+            os.truncate(path, synced.get(path.name, 0))
+        with closing(StateStore(tmp_path / "left", now_us=lambda: 1)) as left:
+            assert left.position() == prepared
+            with left.view() as view:
+                view.verify()
+                assert len(list(view.keys("default", "a"))) == 500
 
     def test_an_installed_copy_is_there_after_a_restart(self, store, tmp_path):
         Log(store).commit(write("k"))
