@@ -7,7 +7,6 @@ must not know what leads to what.
 
 from __future__ import annotations
 
-from heapq import nlargest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,4 +43,4 @@ class Chain:
         """Tells what led to the commit that `next` returned last."""
         self._beyond.update(commit for commit in commits if commit not in self._known)
         if len(self._beyond) > 2 * self._room:
-            self._beyond = set(nlargest(self._room, self._beyond))
+            self._beyond = set(sorted(self._beyond)[-self._room :] if self._room else ())

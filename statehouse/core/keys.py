@@ -9,6 +9,7 @@ must not know what the rows hold (codec.py).
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
 
 from statehouse.core.invariants import InvariantViolation
@@ -83,6 +84,7 @@ def namespace_key(namespace: str) -> bytes:
     return terminated(namespace)
 
 
+@lru_cache(maxsize=4096)
 def agent_key(namespace: str, agent_id: str) -> bytes:
     """The key of an agent, and what all keys of its rows begin with."""
     return terminated(namespace) + terminated(agent_id)
@@ -100,7 +102,7 @@ def run_key(namespace: str, run_id: str) -> bytes:
 
 def latest_key(namespace: str, agent_id: str, key: str) -> bytes:
     """The key of a key's latest version, and what the keys of its records begin with."""
-    return terminated(namespace) + terminated(agent_id) + terminated(key)
+    return agent_key(namespace, agent_id) + terminated(key)
 
 
 def record_key(latest: bytes, commit_ts: int, version: int = _U64_MAX) -> bytes:

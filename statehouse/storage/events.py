@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 Numbered = tuple[int, bytes]
 """The commit_ts of an event, and its row."""
 
+# A member of an enum costs a lookup; this one is asked for with every operation.
+_RECORDS = Table.RECORDS
 _TOMBSTONE = Kind.TOMBSTONE.value
 _HEADER = codec.RECORD_HEADER_BYTES
 
@@ -109,7 +111,7 @@ class Events:
         if told.kind == _TOMBSTONE:
             return b""
         prefix = latest_key(told.namespace, told.agent_id, told.key)
-        row = self._rows.get(Table.RECORDS, record_key(prefix, commit_ts, told.version))
+        row = self._rows.get(_RECORDS, record_key(prefix, commit_ts, told.version))
         if row is None:
             raise RowLost(f"version {told.version} of key {told.key!r} is not in the database")
         return row[_HEADER:]

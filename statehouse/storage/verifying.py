@@ -14,13 +14,12 @@ from statehouse.core.codec import CodecError
 from statehouse.core.digest import GENESIS, HASH_BYTES, event_hash
 from statehouse.core.model import VerifyRow
 from statehouse.storage.breath import Breath
-from statehouse.storage.events import Scope
 from statehouse.storage.faults import RowLost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from statehouse.storage.events import Events
+    from statehouse.storage.events import Events, Scope
 
 _PROGRESS_BREATHS = 16
 """Breaths of which the last tells how far it is; the others only give others their turn."""
@@ -47,7 +46,6 @@ class Verifying:
 
         head: the hash that the last one must have.
         """
-        scope = Scope()
         expected = after
         try:
             self._through, self._hash = after, self._events.hash_at(after)
@@ -55,7 +53,7 @@ class Verifying:
                 expected += 1
                 if commit_ts != expected:
                     raise _Disagrees(f"the event of commit_ts {expected} is not there")
-                self._check(row, commit_ts, self._hash, scope)
+                self._check(row, commit_ts, self._hash)
                 if self._breath.due(self._bytes):
                     yield self._breathed()
             if expected != last:
@@ -82,19 +80,24 @@ class Verifying:
                 yield self._breathed()
         yield self._told(finished=True)
 
-    def _check(self, row: bytes, commit_ts: int, previous: bytes, scope: Scope) -> None:
+    def _check(
+        self, row: bytes, commit_ts: int, previous: bytes, scope: Scope | None = None
+    ) -> None:
+        """One event; and the values of what is in scope, of all of it without one."""
         chain_hash = row[:HASH_BYTES]
         if event_hash(previous, row[HASH_BYTES:]) != chain_hash:
             raise _Disagrees(f"the event of commit_ts {commit_ts} has another hash")
         _, body = codec.decode_event_row(row)
-        self._bytes = len(row)
+        size_bytes = len(row)
         if body.commit_ts != commit_ts:
             raise _Disagrees(f"the event of commit_ts {commit_ts} says it is {body.commit_ts}")
-        for told in scope.operations(body):
-            value = self._events.value(told, commit_ts)
-            self._bytes += len(value)
+        value_of = self._events.value
+        for told in body.operations if scope is None else scope.operations(body):
+            value = value_of(told, commit_ts)
+            size_bytes += len(value)
             if sha256(value).digest() != told.digest:
                 raise _Disagrees(f"the value of key {told.key!r} has another hash")
+        self._bytes = size_bytes
         self._count += 1
         self._through, self._hash = commit_ts, chain_hash
 

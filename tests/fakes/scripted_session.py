@@ -16,7 +16,7 @@ from statehouse_sdk.config import ClientConfig
 from statehouse_sdk.faults import CallFailed
 from statehouse_sdk.plans import Call, Next, Open, Tell, carry_out
 from statehouse_sdk.retry import Certainty, Fault
-from statehouse_sdk.session import Session
+from statehouse_sdk.session import METHODS, Session
 
 ENDPOINTS = ("127.0.0.1:1", "127.0.0.1:2")
 
@@ -70,9 +70,7 @@ class ScriptedSession(Session):
         if isinstance(step, Call | Open):
             if step.name == "Status" and "Status" not in self._script:
                 return cluster.StatusResponse()
-            request = type(step.request)()
-            request.CopyFrom(step.request)
-            self.asked[step.name].append(request)
+            self.asked[step.name].append(_copy(step))
             answer = self._script[step.name].popleft()
             if isinstance(answer, CallFailed):
                 raise answer
@@ -84,6 +82,15 @@ class ScriptedSession(Session):
             return step.stream.next()
         self.pauses += 1
         return None
+
+
+def _copy(step):
+    """The request of a step; a commit comes serialized."""
+    if isinstance(step.request, bytes):
+        return METHODS[step.name].request.FromString(step.request)
+    request = type(step.request)()
+    request.CopyFrom(step.request)
+    return request
 
 
 class _Stream:

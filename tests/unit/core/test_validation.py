@@ -7,8 +7,9 @@ from msgspec import structs
 
 from statehouse.core import limits, validation
 from statehouse.core.errors import Failure, Reason
+from statehouse.core.marks import Cursor, Fork, Label
 from statehouse.core.model import Kind, Metadata, Operation, Precondition, Submission
-from tests.oracle.writing import transaction, version_is, write
+from tests.oracle.writing import mark, transaction, version_is, write
 
 
 def refusal(check, *arguments):
@@ -122,6 +123,76 @@ def test_a_good_transaction_passes():
     )
     validation.check_transaction(good)
     validation.check_transaction(transaction(sequence=2**63 - 1))
+
+
+MARKS = [
+    mark(Label("l", 1)),
+    mark(Label("l", 0)),
+    mark(Fork("parent", 1)),
+    mark(Cursor("c", 0, "a", "p")),
+    mark(Cursor("c", 0, deleted=True)),
+]
+
+
+@pytest.mark.parametrize("one", MARKS, ids=repr)
+def test_a_mark_passes_where_it_was_asked_for_as_one(one):
+    asked = [
+        version_is(one.key, 0, namespace=one.namespace, agent=one.agent_id),
+        version_is("k", 0),
+    ]
+    made = transaction(one, sequence=1, preconditions=asked)
+    validation.check_transaction(made, frozenset({0}))
+    assert validation.shape_fault(Submission(0, 0, b""), made) is None
+
+
+@pytest.mark.parametrize("one", MARKS, ids=repr)
+def test_what_a_client_names_like_a_mark_is_refused(one):
+    made = transaction(write("k"), one, sequence=1)
+    assert "control character" in refusal(validation.check_transaction, made).message
+    assert "control character" in refusal(validation.check_operation, one).message
+    asked = version_is(one.key, 0, namespace=one.namespace, agent=one.agent_id)
+    alone = transaction(mark(Label("other", 1)), sequence=1, preconditions=[asked])
+    failure = refusal(validation.check_transaction, alone, frozenset({0}))
+    assert failure.message.startswith("preconditions[0].")
+
+
+@pytest.mark.parametrize(
+    ("one", "says"),
+    [
+        (mark(Label("", 1)), "operations[0].mark.label.name is empty"),
+        (mark(Label("a\nb", 1)), "operations[0].mark.label.name holds the control"),
+        (mark(Label("l", 1), agent="a\nb"), "operations[0].agent_id"),
+        (mark(Label("l", 1), namespace=""), "operations[0].namespace is empty"),
+        (mark(Fork("", 1)), "operations[0].mark.fork.parent_id is empty"),
+        (mark(Fork("\x01", 1)), "operations[0].mark.fork.parent_id holds"),
+        (mark(Cursor("", 1)), "operations[0].mark.cursor.name is empty"),
+        (mark(Cursor("c", 1, "\x01")), "operations[0].mark.cursor.agent_id"),
+        (mark(Cursor("c", 1, "a", "\x01")), "operations[0].mark.cursor.prefix"),
+        (Operation("n", "a", "\x00odd", 1, b"1"), "operations[0].mark: no mark is kept"),
+        (Operation("n", "a", "k", 1, b"1"), "operations[0].mark: no mark is kept as key 'k'"),
+    ],
+    ids=repr,
+)
+def test_a_bad_mark_is_refused_with_its_field(one, says):
+    failure = refusal(validation.check_transaction, transaction(one, sequence=1), frozenset({0}))
+    assert failure.reason is Reason.INVALID_ARGUMENT
+    assert failure.message.startswith(says)
+
+
+def test_the_name_of_a_mark_may_be_as_long_as_any():
+    longest = "x" * limits.NAME_BYTES_MAX
+    for one in (Label(longest, 1), Fork(longest, 1), Cursor(longest, 1, longest, longest)):
+        made = transaction(mark(one, agent=longest), sequence=1)
+        validation.check_transaction(made, frozenset({0}))
+    longer = transaction(mark(Label(longest + "x", 1)), sequence=1)
+    failure = refusal(validation.check_transaction, longer, frozenset({0}))
+    assert failure.limit.name == "name_bytes_max"
+
+
+def test_a_fork_comes_without_other_operations():
+    made = transaction(mark(Fork("a", 1), agent="f"), write("k"), sequence=1)
+    failure = refusal(validation.check_transaction, made, frozenset({0}))
+    assert "commit it alone" in failure.message
 
 
 @pytest.mark.parametrize(

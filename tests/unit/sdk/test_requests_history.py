@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from statehouse_proto.v2 import state_pb2
 from statehouse_sdk import Head, InvalidRequestError, TooLargeError, requests
 from statehouse_sdk import requests_history as asking
 
@@ -92,7 +93,8 @@ def test_unknown_metadata_is_a_mistake_of_the_program():
     with pytest.raises(TypeError):
         requests.given_metadata({"who": "x"})
     assert requests.given_metadata({}) is None
-    assert requests.given_metadata({"caused_by": 4}).caused_by == [4]
+    told = requests.given_metadata({"caused_by": 4})
+    assert state_pb2.Metadata.FromString(told).caused_by == [4]
 
 
 def test_the_whole_record_is_verified_whatever_the_namespace():

@@ -100,7 +100,7 @@ def test_the_past_of_a_key_is_one_seek_away_however_long_its_history(at):
     for versions in (60, 120):
         store, _ = store_of(1, versions)
         rows, view = counted(store)
-        assert rows.spent(lambda: view.get("default", "a", "k00000", at)) == 1  # noqa: B023
+        assert rows.spent(lambda: view.get("default", "a", "k00000", at)) == 1  # noqa: B023  # called at once
 
 
 def test_the_present_of_a_key_is_two_reads_away():
@@ -123,7 +123,7 @@ def test_a_list_of_keys_costs_the_keys_not_their_versions():
     for versions in (2, 20):
         store, _ = store_of(50, versions)
         rows, view = counted(store)
-        costs.add(rows.spent(lambda: view.keys("default", "a")))  # noqa: B023
+        costs.add(rows.spent(lambda: view.keys("default", "a")))  # noqa: B023  # called at once
     assert costs == {50 + 1}
 
 
@@ -134,7 +134,7 @@ def test_a_difference_costs_the_keys_and_what_changed_not_the_history():
         before = store.head.commit_ts
         store.apply(group(writer.submit(write("k00007", b'"new"'))))
         rows, view = counted(store)
-        costs.add(rows.spent(lambda: view.diff("default", "a", before, "a", before + 1)))  # noqa: B023
+        costs.add(rows.spent(lambda: view.diff("default", "a", before, "a", before + 1)))  # noqa: B023  # called at once
     (cost,) = costs
     assert cost <= 2 * 200 + 8
 
