@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from statehouse.core import validation
 from statehouse.core.errors import Failure, Reason
 from statehouse.rpc import chunks, points
-from statehouse.rpc.event_bytes import replay_response
+from statehouse.rpc.event_bytes import event_field, replay_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from statehouse_proto.v2 import state_pb2
 
-    from statehouse.core.model import Event
     from statehouse.rpc.backend import Backend, View
 
 _PROGRESS_INTERVAL_S = 5.0
@@ -28,14 +27,18 @@ _PROGRESS_INTERVAL_S = 5.0
 
 _COUNT_ROWS_AT_ONCE = 256
 
+_Row = tuple[int, bytes]
+"""The commit_ts of an event, and the event as a field of a ReplayResponse."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
     namespace: str | None
     agent_id: str | None
 
-    def events(self, view: View, start: int, end: int) -> Iterator[Event]:
-        return view.events(self.namespace, self.agent_id, start, end)
+    def rows(self, view: View, start: int, end: int) -> Iterator[_Row]:
+        for event in view.events(self.namespace, self.agent_id, start, end):
+            yield event.commit_ts, event_field(event)
 
 
 async def replay(
@@ -92,10 +95,10 @@ async def _stretch(
 ) -> AsyncGenerator[bytes, None]:
     """The events of [start, end], at most `limit`; tells `end` at last when all of it was sent."""
     sent = 0
-    async for events in chunks.chunked(scope.events(view, start, end), _event_bytes):
-        told = events if not limit else events[: limit - sent]
+    async for rows in chunks.chunked(scope.rows(view, start, end), _row_bytes):
+        told = rows if not limit else rows[: limit - sent]
         sent += len(told)
-        yield replay_response(told, told[-1].commit_ts)
+        yield _response(told)
         if limit and sent >= limit:
             return
     yield replay_response([], end)
@@ -119,17 +122,17 @@ async def _follow(
         view = await backend.view(stale=True)
         try:
             end = view.commit_ts
-            async for events in chunks.chunked(scope.events(view, start, end), _event_bytes):
-                yield replay_response(events, events[-1].commit_ts)
+            async for rows in chunks.chunked(scope.rows(view, start, end), _row_bytes):
+                yield _response(rows)
                 told_at_s = clock()
             start = max(start, end + 1)
         finally:
             view.close()
 
 
-def _event_bytes(event: Event) -> int:
-    names = sum(
-        len(operation.namespace) + len(operation.agent_id) + len(operation.key)
-        for operation in event.operations
-    )
-    return names + sum(len(operation.value) for operation in event.operations)
+def _row_bytes(row: _Row) -> int:
+    return len(row[1])
+
+
+def _response(rows: list[_Row]) -> bytes:
+    return replay_response([encoded for _, encoded in rows], rows[-1][0])
