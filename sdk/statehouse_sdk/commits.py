@@ -105,8 +105,17 @@ class PendingCommit:
 
 
 def _learn_birth(session: Session) -> Plan[int]:
-    """A commit_ts the cluster has reached; on the way, the client learns all its nodes."""
+    """A commit_ts the cluster has reached; on the way, the client learns all its nodes.
+
+    Any node may tell the first; one that lags, or was removed and does not know, may tell one that
+    is too old. So whoever was refused for its age asks the leader, by a read of nothing.
+    """
     try:
+        if session.op_ids.was_forgotten:
+            read: state.GetManyResponse = yield from session.unary(
+                "GetMany", state.GetManyRequest()
+            )
+            return read.served_at
         status: cluster.StatusResponse = yield from session.unary(
             "Status", cluster.StatusRequest(), stale=True
         )

@@ -56,7 +56,13 @@ class OpIds:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._identity: Identity | None = None
+        self._forgotten = False
         self._dropped: deque[Op] = deque()
+
+    @property
+    def was_forgotten(self) -> bool:
+        """Whether the cluster has forgotten an identity of this client, now or ever."""
+        return self._forgotten
 
     @property
     def needs_birth(self) -> bool:
@@ -96,6 +102,7 @@ class OpIds:
     def renew(self, forgotten: Identity) -> None:
         """The cluster has forgotten this identity; the next `open` needs a new one."""
         with self._lock:
+            self._forgotten = True
             if self._identity is forgotten:
                 self._identity = None
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from statehouse.core import validation
 from statehouse.core.errors import Failure, Reason
 from statehouse.rpc import chunks, convert, points
-from statehouse.rpc.event_bytes import replay_response
+from statehouse.rpc.event_bytes import event_field, replay_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -172,7 +172,7 @@ async def _stretch(
     while start <= end:
         events, through = await _next(scope, view, start, end, left)
         if events or clock() - told_at_s >= _MARK_INTERVAL_S:
-            yield replay_response(events, through)
+            yield replay_response([event_field(event) for event in events], through)
             told_at_s, told_through = clock(), through
         if limit and len(events) == left:
             return
@@ -204,7 +204,7 @@ async def _follow(
             finally:
                 view.close()
         if events or clock() >= told_at_s + interval_s:
-            yield replay_response(events, through)
+            yield replay_response([event_field(event) for event in events], through)
             told_through, told_at_s = through, clock()
 
 

@@ -40,7 +40,8 @@ def value_of(number: int) -> bytes:
 class Writer:
     """Submissions without end, made as the services make them."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, born_at: int = 0) -> None:
+        self._born_at = born_at
         self._random = random.Random(seed)
         self._clients = [self._random.randbytes(16) for _ in range(_CLIENTS)]
         self._values = [value_of(number) for number in range(4096)]
@@ -69,7 +70,7 @@ class Writer:
             operations=(Operation(NAMESPACE, agent_id, key, Kind.JSON.value, value),),
         )
         submission = Submission(
-            born_at=0,
+            born_at=self._born_at,
             acknowledged_through=max(0, turn - _UNACKNOWLEDGED),
             transaction=validation.check_transaction(transaction),
         )

@@ -316,6 +316,12 @@ class TestAForgottenClient:
         assert put(client) == 2
         assert len({client_id for client_id, _ in fake.state.receipts}) == 2
 
+    def test_it_asks_the_leader_how_late_it_is(self, client, fake):
+        put(client)
+        self.forget(fake)
+        put(client)
+        assert fake.nodes[0].count("GetMany") == 1
+
     def test_it_does_not_when_an_attempt_is_in_doubt(self, client, fake):
         put(client)
         fake.nodes[0].will("Commit", LoseAnswer(), Refuse(common.REASON_OP_ID_EXPIRED))
