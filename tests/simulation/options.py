@@ -63,6 +63,8 @@ OPERATION_BYTES = 180
 
 _FAULTS_A_SECOND_MAX = 5.0
 """More would leave nothing whole that a fault could break."""
+_OTHERS_A_SECOND_MAX = 1.5
+"""Of the faults beside those that a run is made for."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,7 @@ class Options:
 
 def draw(seed: int) -> Options:
     """The options of a seed; the same for the same seed, for ever."""
-    options = _draw(Random(f"options {seed}"), seed)
-    rate = sum(options.rates.values())
-    if rate <= _FAULTS_A_SECOND_MAX:
-        return options
-    share = _FAULTS_A_SECOND_MAX / rate
-    return replace(options, rates={kind: share * often for kind, often in options.rates.items()})
-
-
-def _draw(random: Random, seed: int) -> Options:
+    random = Random(f"options {seed}")
     if random.random() < 0.3:
         return _long(random, seed)
     adversarial = random.random() < 0.75
@@ -160,11 +154,18 @@ def _short(random: Random, seed: int, adversarial: bool, timing: Timing) -> Opti
 
 
 def _rates(random: Random, share: float, often: float) -> dict[str, float]:
-    return {
+    rates = {
         fault: often * random.choice((0.05, 0.15, 0.5))
         for fault in FAULTS
         if random.random() < share
     }
+    return _eased(rates, _FAULTS_A_SECOND_MAX)
+
+
+def _eased(rates: dict[str, float], most: float) -> dict[str, float]:
+    """The same mix, at most so many a second."""
+    rate = sum(rates.values())
+    return {fault: often * min(most / rate, 1.0) for fault, often in rates.items()}
 
 
 def _long(random: Random, seed: int) -> Options:
@@ -205,7 +206,7 @@ def _cutting(options: Options, random: Random) -> Options:
         nodes=random.choice((3, 5)),
         rocksdb=False,
         timing=HASTY,
-        rates={**options.rates, **rates},
+        rates={**_eased(options.rates, _OTHERS_A_SECOND_MAX), **rates},
         bounds=bounds,
         segment_bytes=600,
         payload_bytes=12,
@@ -240,7 +241,7 @@ def _wild(options: Options, random: Random) -> Options:
         options,
         nodes=nodes,
         timing=HASTY,
-        rates={**options.rates, **rates},
+        rates={**_eased(options.rates, _OTHERS_A_SECOND_MAX), **rates},
         bounds=bounds,
         payload_bytes=12,
         transaction_operations_max=1,

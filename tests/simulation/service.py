@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from statehouse_cluster.interfaces import NotLeader, Role
 from statehouse_proto.v2 import cluster_pb2 as cluster
+from statehouse_proto.v2 import state_pb2
 from statehouse_sdk.faults import CallFailed, fault_of_details
 
 from statehouse import cluster_facts
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from tests.simulation.node import SimulatedNode
 
     Reply = Callable[[Any], None]
-    """Gets a response, or CallFailed."""
+    """Gets a response, a list of them for a stream, or CallFailed."""
+
+_ROWS_A_MESSAGE = 2
+"""Few, so that a stream is more than one message."""
 
 
 def serve(
@@ -98,9 +102,23 @@ class _ReadTicket(_Ticket):
 
 
 def _read(node: SimulatedNode, name: str, request: Any) -> Any:
+    if name == "Scan":
+        return _scan(node, request)
     read = point_reads.get if name == "Get" else point_reads.get_many
     with node.machine.view() as view:
         return read(view, request, node.now_us)
+
+
+def _scan(node: SimulatedNode, request: state_pb2.ScanRequest) -> list[state_pb2.ScanResponse]:
+    """A stream of messages, all from one view."""
+    with node.machine.view() as view:
+        rows = view.scan(request.namespace, request.agent_id, request.prefix)
+        told = [convert.record_to_wire(record.key, record) for record in rows]
+        served_at = view.commit_ts
+    parts = [
+        told[start : start + _ROWS_A_MESSAGE] for start in range(0, len(told), _ROWS_A_MESSAGE)
+    ]
+    return [state_pb2.ScanResponse(records=part, served_at=served_at) for part in parts or [[]]]
 
 
 def _status(node: SimulatedNode, engine: Engine) -> cluster.StatusResponse:

@@ -26,7 +26,7 @@ _SETTLE_S = 60.0
 """A healed cluster must have converged by then."""
 _ELECTIONS = 10
 """So many election time-outs after it was healed, a cluster has a leader."""
-_ADDRESSED_S = 10.0
+_ADDRESSED_S = 5.0
 """Until then all nodes have started and found each other again: a node may be paused, a connection
 be dialed in vain, or be held for alive though its other end is not."""
 _USERS_S = 120.0

@@ -58,13 +58,12 @@ FAULTS_A_SEED_MIN = 20
 FEW_SEEDS = 20
 """So many must do this much on average; one alone may be a quiet one."""
 
+_READS = ("read", "user's get", "user's stale get", "user's scan")
 _ANSWERED = (
     "write: done",
-    "read: done",
+    *(f"{read}: done" for read in _READS),
     "user's commit: done",
     "user's commit: conflict",
-    "user's get: done",
-    "user's stale get: done",
     "transfer: done",
     "add a member: done",
     "rem a member: done",
@@ -94,7 +93,7 @@ class Summary:
         """All figures on one line."""
         counts = self.counts
         writes = counts["write: done"] + counts["user's commit: done"]
-        reads = counts["read: done"] + counts["user's get: done"] + counts["user's stale get: done"]
+        reads = sum(counts[f"{read}: done"] for read in _READS)
         return (
             f"{self.seeds} seeds, {self.virtual_s / 3600:.2f} virtual hours "
             f"({self.virtual_s / real_s:.0f} x real time), {self.operations} operations "

@@ -20,10 +20,10 @@ from statehouse_sdk import errors, faults, op_ids, session
 from statehouse_sdk.commits import PendingCommit
 from statehouse_sdk.config import ClientConfig
 from statehouse_sdk.faults import CallFailed
-from statehouse_sdk.plans import Pause
+from statehouse_sdk.plans import Call, Next, Pause
 
 from statehouse.rpc.state_service import submission
-from tests.checkers.history import FAILED, OK, Commit, Get, Precondition, Row, Write
+from tests.checkers.history import FAILED, OK, Commit, Get, Precondition, Row, Scan, Write
 from tests.simulation.checker import Violation
 from tests.simulation.service import serve
 from tests.simulation.telling import AGENT, KEYS, NAMESPACE
@@ -31,7 +31,7 @@ from tests.simulation.telling import AGENT, KEYS, NAMESPACE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from statehouse_sdk.plans import Call, Plan
+    from statehouse_sdk.plans import Open, Plan
 
     from tests.simulation.node import SimulatedNode
     from tests.simulation.world import World
@@ -113,10 +113,8 @@ class User:
     def _next(self) -> None:
         if self._world.is_healed:
             return
-        if self._world.random.random() < 0.6:
-            self.commit(lambda told: self._later(self._next))
-        else:
-            self.get(lambda told: self._later(self._next))
+        what = self._world.random.choices((self.commit, self.get, self._scan), (60, 35, 5))[0]
+        what(lambda told: self._later(self._next))
 
     def commit(self, then: Callable[[Commit], None], *, free: bool = False) -> None:
         """A transaction of some keys; its preconditions are what the user has seen of others."""
@@ -152,6 +150,12 @@ class User:
         request.consistency = consistency
         plan = self._session.unary(name, request, stale=stale)
         self._carry_out(plan, partial(self._got, told, then))
+
+    def _scan(self, then: Callable[[Scan], None]) -> None:
+        """All keys, in a stream of several messages."""
+        told = Scan(client=self.name, called_at_ns=self._world.now_ns, prefix="")
+        request = state.ScanRequest(namespace=NAMESPACE, agent_id=AGENT)
+        self._carry_out(self._session.collect("Scan", request), partial(self._scanned, told, then))
 
     @property
     def _operations_max(self) -> int:
@@ -241,6 +245,20 @@ class User:
         self._noted("stale get" if told.stale else "get", word, told.served_at)
         then(told)
 
+    def _scanned(self, told: Scan, then: Callable[[Scan], None], result: Any) -> None:
+        word = "given up"
+        if not isinstance(result, Exception):
+            word = "done"
+            told.rows = tuple(_row(record) for message in result for record in message.records)
+            told.served_at = result[0].served_at
+            told.outcome, told.returned_at_ns = OK, self._world.now_ns
+            self._world.checker.told(told.served_at)
+            self._world.history.append(told)
+        elif not isinstance(result, errors.UnavailableError):
+            raise Violation(f"{self.name} is told {result!r} of a scan")
+        self._noted("scan", word, told.served_at)
+        then(told)
+
     def _noted(self, what: str, word: str, *more: object) -> None:
         self._world.count(f"user's {what}: {word}")
         self._world.trace(self.name, what, word, *more)
@@ -264,6 +282,9 @@ class User:
         else:
             if isinstance(step, Pause):
                 self._later_told(step.wait_s, None)
+            elif isinstance(step, Next):
+                self._asked = step.stream.source
+                self._later_told(self._delay_s(), step.stream.take())
             else:
                 self._travel(step)
 
@@ -284,14 +305,15 @@ class User:
         call = self._call
         self._world.at(self._world.now + after_s, lambda: self._told(call, answer))
 
-    def _travel(self, step: Call) -> None:
+    def _travel(self, step: Call | Open) -> None:
         world, call = self._world, self._call
         name = step.address.split(":")[0]
         node = world.nodes[name]
         request = step.request
         if step.name == "Commit":
             request = submission(state.CommitRequest.FromString(request))
-        self._later_told(step.timeout_s, faults.stalled(step.address))
+        limit_s = step.timeout_s if isinstance(step, Call) else step.quiet_s
+        self._later_told(limit_s, faults.stalled(step.address))
         if name in world.network.hidden:
             return
 
@@ -308,6 +330,8 @@ class User:
             node.wake(world.now)
 
         def reply(answer: Any) -> None:
+            if isinstance(answer, list):
+                answer = _Stream(answer, (node, step.address))
             if name not in world.network.hidden:
                 at = world.now + node.lag_s + self._delay_s()
                 world.at(at, lambda: self._told(call, answer))
@@ -330,6 +354,21 @@ class User:
             self._world.mark("user kept waiting in vain")
         if fault.op_id_expired:
             self._world.mark("user forgotten by the cluster")
+
+
+class _Stream:
+    """What a node has sent of a stream, all of it from one view, and which node that is."""
+
+    def __init__(self, messages: list[Any], source: tuple[SimulatedNode, str]) -> None:
+        self._messages = messages
+        self.source = source
+
+    def take(self) -> Any:
+        """The next message; None at the end."""
+        return self._messages.pop(0) if self._messages else None
+
+    def close(self) -> None:
+        self._messages.clear()
 
 
 def _request(told: Commit) -> state.CommitRequest:
