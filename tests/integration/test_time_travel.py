@@ -1,37 +1,27 @@
-"""Time travel on real nodes, told alike by both clients: past, reasons, forks, and what comes."""
+"""Time travel on real nodes, told alike by both clients: the past, its reasons, and its proof."""
 
 from __future__ import annotations
 
-import itertools
 import random
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from statehouse import (
-    ABSENT,
-    AgentExistsError,
-    AgentNotFoundError,
     BeforeBeginningError,
-    ConflictError,
-    CursorMovedError,
     FuturePointError,
     Head,
     HistoryRewrittenError,
     InvalidRequestError,
     LabelMark,
     LabelNotFoundError,
-    MergeConflictError,
-    NotFoundError,
-    Progress,
     Statehouse,
-    UnrelatedAgentsError,
     check_events,
     replay_state,
     state_hash,
 )
+from tests.helpers.agents import held, put, remove
 from tests.helpers.on_a_loop import OnALoop
 from tests.helpers.waiting import eventually
 
@@ -39,34 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scripts.local_cluster import LocalCluster
-    from tests.conftest import StartCluster
-
-CLIENTS = pytest.mark.parametrize("connect", [Statehouse, OnALoop], ids=["threads", "asyncio"])
 
 
 @pytest.fixture(params=[Statehouse, OnALoop], ids=["threads", "asyncio"])
 def client(request: pytest.FixtureRequest, cluster: LocalCluster) -> Iterator[Statehouse]:
     with request.param(cluster.endpoints) as made:
         yield made
-
-
-def put(client: Statehouse, agent_id: str, key: str, value: object, **metadata: object) -> int:
-    with client.begin_transaction(**metadata) as tx:
-        tx.write(agent_id, key, value)
-    assert tx.commit_ts is not None
-    return tx.commit_ts
-
-
-def remove(client: Statehouse, agent_id: str, key: str) -> int:
-    with client.begin_transaction() as tx:
-        tx.delete(agent_id, key)
-    assert tx.commit_ts is not None
-    return tx.commit_ts
-
-
-def held(client: Statehouse, agent_id: str, **options: object) -> dict[str, object]:
-    snapshot = client.snapshot(agent_id, **options)
-    return {key: record.value for key, record in snapshot.records.items()}
 
 
 class TestAsOf:
@@ -279,234 +247,6 @@ class TestDiff:
         assert {one.key: one.kind for one in between.keys} == {"plan": "removed", "new": "removed"}
 
 
-class TestForksAndMerges:
-    @pytest.fixture
-    def forked(self, client, agent_id):
-        """A parent and a fork of it, both with keys of their own since."""
-        with client.begin_transaction() as tx:
-            for key in ("same", "ours", "theirs", "both", "gone"):
-                tx.write(agent_id, key, ["base"])
-        fork = f"{agent_id}-fork"
-        point = client.fork(agent_id, fork, actor="x", reason="what if")
-        assert (point.parent_id, point.commit_ts) == (agent_id, tx.commit_ts)
-        with client.begin_transaction() as tx:
-            tx.write(agent_id, "ours", ["ours"])
-            tx.write(agent_id, "both", ["base", "ours"])
-        with client.begin_transaction() as tx:
-            tx.write(fork, "theirs", ["theirs"])
-            tx.write(fork, "both", ["base", "theirs"])
-            tx.write(fork, "new", {"a": 1})
-            tx.delete(fork, "gone")
-        return fork
-
-    def test_a_fork_goes_its_own_way_and_its_parent_never_notices(self, client, agent_id, forked):
-        assert held(client, agent_id)["both"] == ["base", "ours"]
-        assert held(client, forked)["ours"] == ["base"]
-        assert [one.version for one in client.history(forked, "both")] == [1, 2]
-        assert [one.agent_id for one in client.history(forked, "both")] == [agent_id, forked]
-        assert client.lineage(forked).ancestry[0].parent_id == agent_id
-        assert [one.agent_id for one in client.lineage(agent_id).forks] == [forked]
-        assert {one.key for one in client.diff(agent_id, other=forked).keys} == {
-            "ours",
-            "theirs",
-            "both",
-            "new",
-            "gone",
-        }
-
-    def test_a_conflict_stops_a_merge_and_nothing_is_written(self, client, agent_id, forked):
-        before = held(client, agent_id)
-        with pytest.raises(MergeConflictError) as raised:
-            client.merge(forked, agent_id)
-        (conflict,) = raised.value.conflicts
-        assert (conflict.key, conflict.base, conflict.source, conflict.target) == (
-            "both",
-            ["base"],
-            ["base", "theirs"],
-            ["base", "ours"],
-        )
-        assert held(client, agent_id) == before
-        dry = client.merge(forked, agent_id, dry_run=True)
-        assert (dry.conflicts, dry.commit_ts) == (raised.value.conflicts, None)
-        assert held(client, agent_id) == before
-
-    @pytest.mark.parametrize(
-        ("options", "both"),
-        [
-            ({"choose": "source"}, ["base", "theirs"]),
-            ({"choose": {"": "error", "bo": "target"}}, ["base", "ours"]),
-            ({"choose": {"both": "union"}}, ["base", "ours", "theirs"]),
-            ({"resolve": lambda key, base, ours, theirs: [key]}, ["both"]),
-            ({"resolve": lambda *_: ABSENT}, None),
-        ],
-    )
-    def test_a_choice_decides_it(self, client, agent_id, forked, options, both):
-        told = client.merge(forked, agent_id, actor="merger", **options)
-        expected = {
-            "same": ["base"],
-            "ours": ["ours"],
-            "theirs": ["theirs"],
-            "new": {"a": 1},
-            "both": both,
-        }
-        assert held(client, agent_id) == {
-            key: value for key, value in expected.items() if value is not None
-        }
-        (event,) = client.replay(agent_id, told.commit_ts, told.commit_ts)
-        assert event.metadata.actor == "merger"
-        assert event.metadata.extra["merge.source"] == forked
-
-    def test_a_second_merge_brings_only_what_came_since(self, client, agent_id, forked):
-        first = client.merge(forked, agent_id, choose="target")
-        again = client.merge(forked, agent_id)
-        assert (again.written, again.commit_ts) == ((), None)
-        assert (again.base_agent_id, again.base_ts) == (forked, first.source_ts)
-        put(client, forked, "both", ["later"])
-        put(client, agent_id, "same", ["mine"])
-        with pytest.raises(MergeConflictError):
-            client.merge(forked, agent_id)
-        put(client, forked, "theirs", ["later"])
-        client.merge(forked, agent_id, choose="source")
-        assert held(client, agent_id)["both"] == ["later"]
-        assert held(client, agent_id)["same"] == ["mine"]
-
-    def test_a_merge_the_other_way_follows_from_there(self, client, agent_id, forked):
-        client.merge(forked, agent_id, choose="source")
-        put(client, agent_id, "ours", ["newer"])
-        back = client.merge(agent_id, forked)
-        assert {one.key for one in back.written} == {"ours"}
-        assert held(client, forked) == held(client, agent_id)
-        assert not client.diff(agent_id, other=forked)
-
-    def test_siblings_meet_where_they_parted(self, client, agent_id, forked):
-        sibling = f"{agent_id}-sibling"
-        parting = client.lineage(forked).ancestry[0].commit_ts
-        client.fork(agent_id, sibling, parting)
-        put(client, sibling, "sibling", 1)
-        told = client.merge(sibling, forked)
-        assert (told.base_agent_id, told.base_ts) == (agent_id, parting)
-        assert held(client, forked)["sibling"] == 1
-        assert held(client, forked)["ours"] == ["base"]
-
-    def test_a_writer_meanwhile_makes_it_begin_anew(self, client, agent_id, forked):
-        asked: list[object] = []
-
-        def resolve(key, base, ours, theirs):
-            if not asked:
-                with Statehouse(client._config.endpoints) as other:
-                    put(other, agent_id, "both", ["moved"])
-            asked.append(ours)
-            return [*ours, "merged"]
-
-        client.merge(forked, agent_id, resolve=resolve)
-        assert asked == [["base", "ours"], ["moved"]]
-        assert held(client, agent_id)["both"] == ["moved", "merged"]
-
-    def test_what_cannot_be_is_refused(self, client, agent_id, forked):
-        with pytest.raises(AgentExistsError):
-            client.fork(agent_id, forked)
-        with pytest.raises(AgentNotFoundError):
-            client.fork(f"{agent_id}-nobody", f"{agent_id}-new")
-        put(client, f"{agent_id}-stranger", "k", 1)
-        with pytest.raises(UnrelatedAgentsError):
-            client.merge(f"{agent_id}-stranger", agent_id)
-        assert client.merge(agent_id, agent_id).commit_ts is None
-
-
-class TestWatch:
-    def test_it_tells_what_comes_and_how_far_it_is(self, client, agent_id):
-        first = put(client, agent_id, "a/1", 1)
-        watching = client.watch(agent_id, prefix="a/", after=first - 1, progress=True)
-        assert next(watching).commit_ts == first
-        assert isinstance(next(watching), Progress)
-        put(client, agent_id, "b", 2)
-        second = put(client, agent_id, "a/2", 2)
-        seen = next(item for item in watching if not isinstance(item, Progress))
-        assert (seen.commit_ts, [one.key for one in seen.operations]) == (second, ["a/2"])
-        watching.close()
-
-    def test_from_now_begins_with_the_first_question(self, client, agent_id):
-        put(client, agent_id, "k", 1)
-        watching = client.watch(agent_id, progress=True)
-        seen: list[object] = []
-        thread = threading.Thread(target=lambda: seen.append(next_event(watching)))
-        thread.start()
-        numbers = itertools.count(2)
-
-        def told() -> bool:
-            put(client, agent_id, "k", next(numbers))
-            return bool(seen)
-
-        eventually(told, what="an event that was committed after the watch began")
-        thread.join(30)
-        assert seen[0].operations[0].value >= 2
-        watching.close()
-
-    def test_the_future_is_refused(self, client, agent_id):
-        with pytest.raises(FuturePointError):
-            next(client.watch(agent_id, after=10**12))
-
-
-def next_event(items):
-    return next(item for item in items if not isinstance(item, Progress))
-
-
-class TestSubscriptions:
-    def test_it_goes_on_behind_what_was_acknowledged(self, client, agent_id):
-        points = [put(client, agent_id, "k", number) for number in range(4)]
-        with client.subscribe(agent_id, agent_id, start=0) as subscription:
-            for event in itertools.islice(subscription, 2):
-                subscription.ack(event)
-            assert subscription.position == points[1]
-        with client.subscribe(agent_id, agent_id) as subscription:
-            seen = [event.commit_ts for event in itertools.islice(subscription, 2)]
-        assert seen == points[2:]
-        (cursor,) = [one for one in client.cursors() if one.name == agent_id]
-        assert (cursor.position, cursor.agent_id) == (points[1], agent_id)
-        client.delete_cursor(agent_id)
-        with pytest.raises(NotFoundError):
-            client.delete_cursor(agent_id)
-
-    def test_of_two_readers_the_slower_one_notices(self, client, agent_id):
-        points = [put(client, agent_id, "k", number) for number in range(3)]
-        one = client.subscribe(agent_id, agent_id, start=0)
-        other = client.subscribe(agent_id, agent_id)
-        one.ack(points[0])
-        with pytest.raises(CursorMovedError):
-            other.ack(points[1])
-        assert issubclass(CursorMovedError, ConflictError)
-        one.ack(points[2])
-
-    def test_effects_happen_exactly_once_with_their_acknowledgement(self, client, agent_id):
-        for number in range(5):
-            put(client, agent_id, "k", number)
-        counter = f"{agent_id}-counter"
-
-        def count(subscription, limit):
-            for event in itertools.islice(subscription, limit):
-                with client.begin_transaction() as tx:
-                    tx.write(counter, "n", (tx.get(counter, "n").value or 0) + 1)
-                    tx.acknowledge(subscription, event)
-
-        first = client.subscribe(agent_id, agent_id, start=0)
-        count(first, 3)
-        second = client.subscribe(agent_id, agent_id)
-        count(second, 1)
-        with pytest.raises(CursorMovedError):
-            count(first, 1)
-        count(second, 2 - 1)
-        assert client.get_state(counter, "n").value == 5
-
-    def test_an_acknowledgement_wakes_no_watcher_of_the_namespace(self, client, agent_id):
-        inside = f"ns-{agent_id}"
-        with client.begin_transaction(namespace=inside) as tx:
-            tx.write("a", "k", 1)
-        subscription = client.subscribe("all", namespace=inside, start=0)
-        event = next(iter(subscription))
-        subscription.ack(event)
-        assert [one.commit_ts for one in client.replay(namespace=inside)] == [event.commit_ts]
-
-
 class TestWhetherItIsSo:
     def test_every_node_verifies_its_record(self, client, cluster, agent_id):
         point = put(client, agent_id, "k", 1)
@@ -572,69 +312,3 @@ def record_as_of(record, folded):
     from dataclasses import replace
 
     return replace(record, served_at=folded.served_at)
-
-
-@CLIENTS
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_watch_and_a_subscription_outlive_leaders_without_gap_or_repeat(
-    fresh_cluster: StartCluster, connect
-) -> None:
-    cluster = fresh_cluster(nodes=3)
-    committed: list[int] = []
-    watched: list[int] = []
-    subscribed: list[int] = []
-    done = threading.Event()
-    failures: list[BaseException] = []
-
-    def run(work) -> threading.Thread:
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=guarded, daemon=True)
-        thread.start()
-        return thread
-
-    def watch() -> None:
-        for event in client.watch("a", after=0):
-            watched.append(event.commit_ts)
-            if event.operations[0].value == "end":
-                return
-
-    def subscribe() -> None:
-        # Each round is a reader that is restarted: what it acknowledged is behind it.
-        while not (subscribed and done.is_set() and subscribed[-1] == committed[-1]):
-            subscription = client.subscribe("reader", "a", start=0)
-            for event in itertools.islice(subscription, 20):
-                with client.begin_transaction() as tx:
-                    tx.write("effects", str(event.commit_ts), 1, if_absent=True)
-                    tx.acknowledge(subscription, event)
-                subscribed.append(event.commit_ts)
-                if event.operations[0].value == "end":
-                    return
-
-    def write() -> None:
-        for value in (*range(400), "end"):
-            committed.append(put(client, "a", "k", value))  # noqa: PERF401 - others look meanwhile
-        done.set()
-
-    with connect(cluster.endpoints, timeout=60) as client:
-        threads = [run(watch), run(subscribe), run(write)]
-        kills = 0
-        while not done.wait(1.5) and kills < 8 and not failures:
-            leader = eventually(cluster.leader, what="a leader")
-            cluster.kill(leader)
-            cluster.spawn(leader)
-            kills += 1
-        for thread in threads:
-            thread.join(120)
-        assert not failures, failures
-        assert not any(thread.is_alive() for thread in threads)
-        print(f"{kills} leaders killed, {len(committed)} commits")
-        assert kills >= 2
-        assert watched == committed
-        assert subscribed == committed
-        assert len(client.list_keys("effects")) == len(committed)
