@@ -59,7 +59,10 @@ _LOG_FILE_BYTES = 1024 * 1024
 _FLUSHING = "rocksdb.num-immutable-mem-table"
 
 # Walked, or asked only for rows that are there: a filter would be built and read for nothing.
-_NEVER_MISSED = (Table.EVENTS, Table.AGENT_EVENTS, Table.TIMES, Table.RECEIPT_GROUPS)
+_NEVER_MISSED = (
+    *(Table.EVENTS, Table.AGENT_EVENTS, Table.TIMES, Table.RECEIPT_GROUPS),
+    *(Table.FORKS, Table.RUNS, Table.CAUSES),
+)
 
 
 class Database:
