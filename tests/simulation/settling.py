@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.checkers import order
 from tests.checkers.history import OK, validate
+from tests.helpers.chain import check_chain
 from tests.simulation.checker import Violation
 from tests.simulation.stores import MemoryStore
 from tests.simulation.telling import events_of
@@ -149,7 +150,7 @@ class Settling:
         for name in sorted(leader.engine.configuration().names):
             self._must_equal(leader, self._world.nodes[name])
         with leader.machine.view() as view:
-            view.verify()
+            check_chain(view)
             events = events_of(view)
         self._world.count("event: committed")
         self._world.report.counts["event: committed"] = len(events)

@@ -278,7 +278,7 @@ class TestCheckpoint:
         with closing(StateStore(tmp_path / "left", now_us=lambda: 1)) as left:
             assert left.position() == prepared
             with left.view() as view:
-                view.verify()
+                check_chain(view)
                 assert len(list(view.keys("default", "a"))) == 500
 
     def test_an_installed_copy_is_there_after_a_restart(self, store, tmp_path):
