@@ -46,7 +46,7 @@ EXIT_REFUSED = 1
 EXIT_FAULT = 70
 
 _HAND_OVER_S = 5.0
-_SWITCH_S = 0.0005
+_SWITCH_S = 0.001
 """How long a thread computes while another waits for its turn. The raft thread needs a turn after
 each message and each sync: at Python's own 5 ms, a busy event loop would hold up every commit."""
 _CALLS_GRACE_S = 2.0
