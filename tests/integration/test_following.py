@@ -129,6 +129,11 @@ class TestSubscriptions:
         assert [one.commit_ts for one in client.replay(namespace=inside)] == [event.commit_ts]
 
 
+KILLS = 3
+COMMITS_MIN = 200
+COMMITS_BETWEEN_KILLS = 30
+
+
 @CLIENTS
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -139,7 +144,7 @@ def test_a_watch_and_a_subscription_outlive_leaders_without_gap_or_repeat(
     committed: list[int] = []
     watched: list[int] = []
     subscribed: list[int] = []
-    done = threading.Event()
+    enough, done = threading.Event(), threading.Event()
     failures: list[BaseException] = []
 
     def run(work) -> threading.Thread:
@@ -172,24 +177,31 @@ def test_a_watch_and_a_subscription_outlive_leaders_without_gap_or_repeat(
                     return
 
     def write() -> None:
-        for value in (*range(400), "end"):
-            committed.append(put(client, "a", "k", value))  # noqa: PERF401 - others look meanwhile
+        for value in itertools.count():
+            if value >= COMMITS_MIN and enough.is_set():
+                break
+            committed.append(put(client, "a", "k", value))
+        committed.append(put(client, "a", "k", "end"))
         done.set()
 
     with connect(cluster.endpoints, timeout=60) as client:
         threads = [run(watch), run(subscribe), run(write)]
-        kills = 0
-        while not done.wait(1.5) and kills < 8 and not failures:
+        for _ in range(KILLS):
+            before = len(committed)
+            eventually(
+                lambda before=before: failures or len(committed) >= before + COMMITS_BETWEEN_KILLS,
+                timeout_s=60,
+                what="commits between two deaths",
+            )
             leader = eventually(cluster.leader, what="a leader")
             cluster.kill(leader)
             cluster.spawn(leader)
-            kills += 1
+        enough.set()
         for thread in threads:
             thread.join(120)
         assert not failures, failures
         assert not any(thread.is_alive() for thread in threads)
-        print(f"{kills} leaders killed, {len(committed)} commits")
-        assert kills >= 2
+        print(f"{KILLS} leaders killed, {len(committed)} commits")
         assert watched == committed
         assert subscribed == committed
         assert len(client.list_keys("effects")) == len(committed)
