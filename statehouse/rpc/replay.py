@@ -50,6 +50,11 @@ class _Scope:
     with_proof: bool
     proof_only: bool
 
+    @property
+    def finds_at_once(self) -> bool:
+        """Whether whatever is looked at is told: an agent's events are listed by themselves."""
+        return bool(self.agent_id) and not (self.prefix or self.run_id or self.caused_by)
+
     def events(
         self, view: View, start: int, end: int, *, newest_first: bool = False
     ) -> Iterator[Event | None]:
@@ -212,7 +217,8 @@ async def _next(
     scope: _Scope, view: View, start: int, end: int, limit: int
 ) -> tuple[list[Event], int]:
     """What fits into one message, and the commit_ts through which it leaves nothing out."""
-    window_end = min(end, start + _WINDOW_COMMITS - 1)
+    # A window costs a seek and a message: those of an agent must not grow with all others' history.
+    window_end = end if scope.finds_at_once else min(end, start + _WINDOW_COMMITS - 1)
     rows = chunks.at_most(scope.events(view, start, window_end), limit)
     events = await chunks.first_chunk(rows, convert.event_size_bytes)
     if events:

@@ -422,9 +422,23 @@ def test_a_wide_search_tells_how_far_it_is_and_lets_others_through(tmp_path, mon
             for _ in range(10):
                 await node.commit(("b", "k", "1"))
             await node.commit(("a", "k", "1"))
-            pages = await node.call("state", "Replay", **AGENT)
+            pages = await node.call("state", "Replay", **AGENT, prefix="k")
             assert [page.served_at for page in pages] == [4, 8, 11]
             assert seen(pages) == [11]
+
+    run(scenario)
+
+
+def test_an_agents_events_share_a_message_however_far_apart_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "_WINDOW_COMMITS", 4)
+
+    async def scenario():
+        async with serving(tmp_path) as node:
+            for agent_id in "abbbbbbabbbbbba":
+                await node.commit((agent_id, "k", "1"))
+            pages = await node.call("state", "Replay", **AGENT)
+            assert seen(pages) == [1, 8, 15]
+            assert len(pages) == 1
 
     run(scenario)
 
