@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from statehouse.core.digest import GENESIS, HASH_BYTES
+from statehouse.core.digest import GENESIS, HASH_BYTES, fingerprint
 from statehouse.core.model import (
-    Committed,
     Metadata,
     Precondition,
     Refused,
@@ -28,9 +27,7 @@ from statehouse.core.model import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from statehouse.core.model import Answer
-
-STORE_FORMAT: Final = 2
+STORE_FORMAT: Final = 3
 _GROUP_FORMAT: Final = b"\x01"
 _EVENT_FORMAT: Final = b"\x01"
 
@@ -95,12 +92,26 @@ Latest = tuple[int, int, int, int]
 """The last version of a key: version, commit_ts, kind, committed_at_us."""
 
 
-class Receipt(Struct, frozen=True, array_like=True, gc=False):
-    """The first answer to an op id; just one of the two is there."""
+RefusedReceipt = tuple[bytes, Refused]
+"""The fingerprint of what was refused, and the answer."""
 
-    fingerprint: bytes
-    committed: Committed | None
-    refused: Refused | None
+Receipt = int | RefusedReceipt
+"""The commit_ts under which an op id was committed, or how it was refused."""
+
+
+class Receipts(Struct, frozen=True, array_like=True, gc=False):
+    """The receipts that one log entry made for one client, by their sequences."""
+
+    committed: dict[int, int]
+    """commit_ts; the event of that commit tells the rest."""
+    refused: dict[int, RefusedReceipt]
+
+    def get(self, sequence: int) -> Receipt | None:
+        return self.committed.get(sequence) or self.refused.get(sequence)
+
+    def highest(self) -> int:
+        """The highest sequence; there is one at least."""
+        return max(max(self.committed, default=0), max(self.refused, default=0))
 
 
 class GroupAge(NamedTuple):
@@ -111,8 +122,8 @@ class GroupAge(NamedTuple):
     """The last one when the entry had been applied."""
 
 
-GroupReceipts = dict[bytes, list[int]]
-"""The receipts made by one log entry: of each client id, the sequences."""
+GroupClients = dict[bytes, int]
+"""The clients that one log entry made receipts for, each with the highest sequence of those."""
 
 
 class Session(Struct, array_like=True, gc=False):
@@ -133,8 +144,8 @@ _decode_group = msgspec.msgpack.Decoder(Group).decode
 _decode_submission = msgspec.msgpack.Decoder(Submission).decode
 _decode_transaction = msgspec.msgpack.Decoder(Transaction).decode
 _decode_event = msgspec.msgpack.Decoder(EventBody).decode
-_decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
-_decode_receipt_group = msgspec.msgpack.Decoder(GroupReceipts).decode
+_decode_receipts = msgspec.msgpack.Decoder(Receipts).decode
+_decode_group_clients = msgspec.msgpack.Decoder(GroupClients).decode
 _decode_session = msgspec.msgpack.Decoder(Session).decode
 _decode_state = msgspec.msgpack.Decoder(State).decode
 
@@ -272,26 +283,26 @@ def decode_agent(row: bytes) -> AgentFacts:
         raise CodecError(f"malformed agent row: {error}") from None
 
 
-def encode_receipt(fingerprint: bytes, answer: Answer) -> bytes:
-    if isinstance(answer, Committed):
-        return _encode((fingerprint, answer, None))
-    return _encode((fingerprint, None, answer))
+def refused_receipt(transaction: bytes, answer: Refused) -> RefusedReceipt:
+    """The receipt of a transaction, given by its bytes, that was refused."""
+    return fingerprint(transaction), answer
 
 
-def decode_receipt(row: bytes) -> tuple[bytes, Answer]:
-    receipt: Receipt = _stored(_decode_receipt, row, "receipt")
-    answer = receipt.committed or receipt.refused
-    if answer is None:
-        raise CodecError("malformed receipt row: it holds no answer")
-    return receipt.fingerprint, answer
+def encode_receipts(receipts: Receipts) -> bytes:
+    return _encode(receipts)
+
+
+def decode_receipts(row: bytes) -> Receipts:
+    receipts: Receipts = _stored(_decode_receipts, row, "receipts")
+    return receipts
 
 
 _GROUP_AGE = Packed(">QQ")
 
 
-def encode_receipt_group(age: GroupAge, receipts: GroupReceipts) -> bytes:
+def encode_receipt_group(age: GroupAge, clients: GroupClients) -> bytes:
     """The age comes first, so that it can be asked without reading what may be long."""
-    return _GROUP_AGE.pack(*age) + _encode(receipts)
+    return _GROUP_AGE.pack(*age) + _encode(clients)
 
 
 def decode_group_age(row: bytes) -> GroupAge:
@@ -300,11 +311,9 @@ def decode_group_age(row: bytes) -> GroupAge:
     return GroupAge(*_GROUP_AGE.unpack_from(row))
 
 
-def decode_group_receipts(row: bytes) -> GroupReceipts:
-    receipts: GroupReceipts = _stored(
-        _decode_receipt_group, row[_GROUP_AGE.size :], "receipt group"
-    )
-    return receipts
+def decode_group_clients(row: bytes) -> GroupClients:
+    clients: GroupClients = _stored(_decode_group_clients, row[_GROUP_AGE.size :], "receipt group")
+    return clients
 
 
 def encode_session(session: Session) -> bytes:

@@ -35,15 +35,15 @@ from statehouse.core.keys import (
 )
 from statehouse.core.lineage import Agents
 from statehouse.core.marking import causes_refusal, marks_refusal
-from statehouse.core.model import Committed, Refused
+from statehouse.core.model import Committed, Kind, Refused
 from statehouse.core.preconditions import conflict_of
 from statehouse.core.sessions import Sessions
 from statehouse.core.validation import shape_fault
 from statehouse.core.view import Effects
 
 if TYPE_CHECKING:
-    from statehouse.core.codec import Latest
-    from statehouse.core.model import Answer, Conflict, Transaction
+    from statehouse.core.codec import Latest, Receipt
+    from statehouse.core.model import Answer, Conflict, Submission, Transaction
     from statehouse.core.view import Delete, Put, View
 
 # Members of an enum cost a lookup each; these are asked for with every operation.
@@ -61,10 +61,14 @@ class Engine:
         self._commit_ts = head.commit_ts
         self._committed_at_us = head.committed_at_us
         self._chain_hash = head.chain_hash
+        self._headers: list[bytes] = []
+        """What each kind's records begin with in the group that is being applied."""
         self._latest: dict[bytes, Latest | None] = {}
         self._agent_keys: dict[tuple[str, str], bytes] = {}
         self._namespaces: set[bytes] = set()
         self._puts: list[Put] = []
+        self._events: list[bytes] = []
+        """The rows of the events made so far, in commit order."""
         self._agents = Agents(view, self._puts)
 
     def apply(self, group: Group, index: int) -> list[Answer]:
@@ -73,6 +77,7 @@ class Engine:
         time_us = max(group.committed_at_us, self._committed_at_us)
         before = self._commit_ts
         self._sessions.expire(time_us, before)
+        self._headers = [encode_record_header(kind, time_us) for kind in Kind]
         answers = [self._submit(encoded, time_us, index) for encoded in group.submissions]
         if self._commit_ts > before:
             self._committed_at_us = time_us
@@ -106,25 +111,48 @@ class Engine:
             transaction = codec.decode_transaction(submission.transaction)
         except CodecError as error:
             return _invalid(str(error))
-        fault = shape_fault(submission, transaction)
+        marked = marks.among(transaction)
+        fault = shape_fault(submission, transaction, marked=marked)
         if fault is not None:
             return _invalid(fault)
-        mark = fingerprint(submission.transaction)
-        known = self._sessions.earlier_answer(submission, transaction, mark)
-        if known is not None:
-            return known
-        answer = self._decide(transaction, time_us)
-        self._sessions.decided(submission, transaction, mark, answer, index)
+        earlier = self._sessions.earlier(submission, transaction)
+        if isinstance(earlier, Refused):
+            return earlier
+        if earlier is not None:
+            return self._told_again(earlier, submission, transaction)
+        answer = self._decide(transaction, time_us, marked=marked)
+        self._sessions.decided(submission, transaction, answer, index)
         return answer
 
-    def _decide(self, transaction: Transaction, time_us: int) -> Answer:
+    def _told_again(
+        self, receipt: Receipt, submission: Submission, transaction: Transaction
+    ) -> Answer:
+        """The first answer to an op id that is decided, if it was for the same transaction."""
+        if not isinstance(receipt, int):
+            first, refused = receipt
+            same = fingerprint(submission.transaction) == first
+            return refused if same else _reused(transaction.sequence)
+        _, event = codec.decode_event_row(self._event_row(receipt))
+        if not _is_of(event, transaction):
+            return _reused(transaction.sequence)
+        versions = tuple([row.version for row in event.operations])
+        return Committed(event.commit_ts, event.committed_at_us, versions)
+
+    def _event_row(self, commit_ts: int) -> bytes:
+        made = commit_ts - self._view.head().commit_ts - 1
+        row = self._events[made] if made >= 0 else self._view.get(_EVENTS, u64(commit_ts))
+        if row is None:
+            raise InvariantViolation(f"there is a receipt for commit_ts {commit_ts}, but no event")
+        return row
+
+    def _decide(self, transaction: Transaction, time_us: int, *, marked: bool) -> Answer:
         if transaction.preconditions:
             conflicts = self._conflicts(transaction)
             if conflicts:
                 return _conflict(conflicts)
         causes = transaction.metadata.caused_by
         refused = causes_refusal(causes, self._commit_ts) if causes else None
-        if refused is None and marks.among(transaction):
+        if refused is None and marked:
             last, agents = self._commit_ts, self._agents
             refused = marks_refusal(transaction, last, agents, self._latest_of)
             if refused is None:
@@ -143,8 +171,10 @@ class Engine:
 
     def _commit(self, transaction: Transaction, time_us: int) -> Committed:
         commit_ts = self._commit_ts + 1
+        place = u64(commit_ts)
         puts = self._puts
         rows: list[EventOperationRow] = []
+        versions: list[int] = []
         agents: set[bytes] = set()
         for operation in transaction.operations:
             namespace, agent_id, name = operation.namespace, operation.agent_id, operation.key
@@ -158,18 +188,19 @@ class Engine:
             else:
                 version = latest[0] + 1
             self._latest[key] = (version, commit_ts, kind, time_us)
-            row = encode_record_header(kind, time_us) + value
+            row = self._headers[kind] + value
             puts.append((_RECORDS, record_key(key, commit_ts, version), row))
             digest = value_digest(value)
             rows.append(EventOperationRow(namespace, agent_id, name, version, kind, digest))
+            versions.append(version)
             if agent not in agents:
                 agents.add(agent)
-                puts.append((_AGENT_EVENTS, agent + u64(commit_ts), b""))
+                puts.append((_AGENT_EVENTS, agent + place, b""))
         self._commit_ts = commit_ts
         if transaction.metadata.run_id or transaction.metadata.caused_by:
             self._index(transaction)
-        self._record_event(transaction, rows, time_us)
-        return Committed(commit_ts, time_us, tuple([row.version for row in rows]))
+        self._record_event(transaction, rows, time_us, place)
+        return Committed(commit_ts, time_us, tuple(versions))
 
     def _agent(self, namespace: str, agent_id: str) -> bytes:
         try:
@@ -179,7 +210,7 @@ class Engine:
             return key
 
     def _record_event(
-        self, transaction: Transaction, rows: list[EventOperationRow], time_us: int
+        self, transaction: Transaction, rows: list[EventOperationRow], time_us: int, place: bytes
     ) -> None:
         body = codec.encode_event_body(
             EventBody(
@@ -194,7 +225,9 @@ class Engine:
             )
         )
         self._chain_hash = event_hash(self._chain_hash, body)
-        self._puts.append((_EVENTS, u64(self._commit_ts), self._chain_hash + body))
+        row = self._chain_hash + body
+        self._events.append(row)
+        self._puts.append((_EVENTS, place, row))
 
     def _first_write(self, namespace: str, agent: bytes, commit_ts: int) -> None:
         """Lists the agent and its namespace, if this first write of a key is theirs too."""
@@ -251,6 +284,31 @@ class Engine:
 
 def _invalid(what: str) -> Refused:
     return Refused(Reason.INVALID_ARGUMENT.value, what)
+
+
+def _is_of(event: EventBody, transaction: Transaction) -> bool:
+    """Whether the event is what this transaction made; their op ids are the same."""
+    told = [
+        (row.namespace, row.agent_id, row.key, row.kind, row.digest) for row in event.operations
+    ]
+    asked = [
+        (one.namespace, one.agent_id, one.key, one.kind, value_digest(one.value))
+        for one in transaction.operations
+    ]
+    return (
+        told == asked
+        and event.txn_id == transaction.txn_id
+        and event.metadata == transaction.metadata
+        and event.preconditions == transaction.preconditions
+    )
+
+
+def _reused(sequence: int) -> Refused:
+    return Refused(
+        Reason.OP_ID_REUSED.value,
+        f"sequence {sequence} was used before, for another transaction; nothing was written: "
+        "count sequences up, and give retries the same content",
+    )
 
 
 def _conflict(conflicts: tuple[Conflict, ...]) -> Refused:

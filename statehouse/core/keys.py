@@ -37,9 +37,9 @@ class Table(IntEnum):
     TIMES = 5
     """committed_at_us -> the last commit_ts of that moment."""
     RECEIPTS = 6
-    """client id, sequence -> receipt."""
+    """client id, highest sequence -> the receipts that one log entry made for the client."""
     RECEIPT_GROUPS = 7
-    """log index -> the receipts made there."""
+    """log index -> which rows of receipts were made there, and when."""
     SESSIONS = 8
     """client id -> session."""
     AGENTS = 9
@@ -116,9 +116,9 @@ def record_place(row_key: bytes) -> tuple[int, int]:
     return _U64_MAX - commit_ts, _U64_MAX - version
 
 
-def receipt_key(client_id: bytes, sequence: int) -> bytes:
-    """The key of a receipt; client ids have a fixed length."""
-    return client_id + sequence.to_bytes(8, "big")
+def receipts_key(client_id: bytes, highest: int) -> bytes:
+    """The key of a row of receipts, by the highest sequence in it; client ids have one length."""
+    return client_id + highest.to_bytes(8, "big")
 
 
 def last_name(row_key: bytes, prefix_bytes: int) -> str:

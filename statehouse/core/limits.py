@@ -59,7 +59,7 @@ GROUP_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of transactions after which a log entry takes no more."""
 
 RECEIPT_WINDOW_US: Final = 60 * 60 * 1_000_000
-"""Microseconds of committed_at for which a receipt is kept, unless its client let it go before."""
+"""Microseconds of committed_at for which a receipt is kept."""
 
 OPEN_TRANSACTIONS_MAX: Final = 4096
 """Transactions of the v1 protocol staged on one node."""
@@ -91,6 +91,3 @@ DISK_RESERVE_BYTES: Final = 64 * 1024 * 1024
 
 RECEIPT_GROUPS_EXPIRED_MAX: Final = 4
 """Groups of receipts that may be dropped for their age while one group is applied."""
-
-RECEIPTS_ACKNOWLEDGED_MAX: Final = 256
-"""Receipts that may be dropped for one transaction's acknowledgement; the rest goes later."""

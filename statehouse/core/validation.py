@@ -135,8 +135,11 @@ def check_metadata(metadata: Metadata) -> None:
         _check_number(commit_ts, 1, f"metadata.caused_by[{number}]")
 
 
-def shape_fault(submission: Submission, transaction: Transaction) -> str | None:
-    """What the engine cannot take, whoever let it pass; None when there is nothing."""
+def shape_fault(submission: Submission, transaction: Transaction, *, marked: bool) -> str | None:
+    """What the engine cannot take, whoever let it pass; None when there is nothing.
+
+    marked: whether there are marks among the operations.
+    """
     if len(transaction.client_id) != CLIENT_ID_BYTES:
         return f"the client id has {len(transaction.client_id)} bytes, not {CLIENT_ID_BYTES}"
     if not 1 <= transaction.sequence <= _U63_MAX:
@@ -149,7 +152,7 @@ def shape_fault(submission: Submission, transaction: Transaction) -> str | None:
     for operation in transaction.operations:
         if operation.kind not in _KINDS:
             return f"an operation on key {operation.key!r} has the unknown kind {operation.kind}"
-    if marks.among(transaction):
+    if marked:
         fault = marks.fault_of(transaction)
         if fault is not None:
             return fault

@@ -24,6 +24,7 @@ from statehouse.storage.database import Database
 from statehouse.storage.directory import StoreDirectory, sync_tree
 from statehouse.storage.faults import REPLACE_MEMBER, StoreFailed, StoreRefused
 from statehouse.storage.manifest import manifest_is_whole
+from statehouse.storage.recent_rows import RecentRows
 from statehouse.storage.temporary import TemporaryDirectory
 from statehouse.storage.views import StateView
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from statehouse.core.model import Answer
     from statehouse.storage.rows import Row
+
+_LATEST = Table.LATEST
 
 
 class StateStore:
@@ -60,6 +63,7 @@ class StateStore:
         self._database, self._state, self._configuration = _open(
             self._directory.database, self._directory.durable_index
         )
+        self._last_versions = RecentRows()
 
     @classmethod
     def temporary(cls, *, now_us: Callable[[], int]) -> StateStore:
@@ -110,7 +114,7 @@ class StateStore:
         self, entries: Sequence[Entry], position: Position, configuration: bytes | None
     ) -> list[Sequence[Answer]]:
         """Applies entries in one batch; for each, the answers to its commands."""
-        engine = Engine(_EngineView(self._database, self._state.head))
+        engine = Engine(_EngineView(self._database, self._state.head, self._last_versions))
         index = self._state.index
         answers: list[Sequence[Answer]] = []
         for entry in entries:
@@ -124,6 +128,9 @@ class StateStore:
         if configuration is not None:
             puts.append((Table.META, META_CONFIGURATION, configuration))
         self._database.write(puts, deletes)
+        for table, key, row in puts:
+            if table is _LATEST:
+                self._last_versions.put(key, row)
         self._state = state
         if configuration is not None:
             self._configuration = configuration
@@ -169,6 +176,7 @@ class StateStore:
         database.when_failed(self._told_failure)
         with self._swap:
             old, self._database = self._database, database
+            self._last_versions = RecentRows()
             self._state, self._configuration = state, configuration
         old.when_closed(lambda: shutil.rmtree(old.path, ignore_errors=True))
         old.release()
@@ -187,13 +195,20 @@ class StateStore:
 class _EngineView:
     """What the engine sees: the database before the apply."""
 
-    def __init__(self, database: Database, head: Head) -> None:
+    def __init__(self, database: Database, head: Head, last_versions: RecentRows) -> None:
         self._head = head
-        self.get = database.get
+        self._database = database
+        self._last_versions = last_versions
         self.first = database.first
 
     def head(self) -> Head:
         return self._head
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        if table is not _LATEST:
+            return self._database.get(table, key)
+        row = self._last_versions.get(key)
+        return self._database.get(table, key) if row is None else row
 
 
 def _make(directory: StoreDirectory) -> None:

@@ -214,7 +214,7 @@ _ALL += (
     _one(
         "receipts not asked for",
         Sessions,
-        "earlier_answer",
+        "earlier",
         "if sequence > session.highest:",
         "if True:",
     ),

@@ -13,9 +13,11 @@ from statehouse.core.codec import (
     EventOperationRow,
     GroupAge,
     Head,
+    Receipts,
     Session,
     State,
 )
+from statehouse.core.digest import fingerprint
 from statehouse.core.model import (
     Committed,
     Conflict,
@@ -61,9 +63,9 @@ DECODERS = [
     codec.decode_event_row,
     codec.decode_latest,
     codec.decode_record_header,
-    codec.decode_receipt,
+    codec.decode_receipts,
     codec.decode_group_age,
-    codec.decode_group_receipts,
+    codec.decode_group_clients,
     codec.decode_session,
     codec.decode_state,
 ]
@@ -86,16 +88,29 @@ def test_a_group_comes_back(committed_at_us, submissions):
     assert group == codec.Group(committed_at_us, tuple(submissions))
 
 
-@given(st.one_of(committed, refused), raws)
-def test_a_receipt_comes_back(answer, fingerprint):
-    assert codec.decode_receipt(codec.encode_receipt(fingerprint, answer)) == (fingerprint, answer)
+@given(
+    st.dictionaries(numbers, st.integers(1, 2**63 - 1)),
+    st.dictionaries(numbers, st.tuples(raws, refused)),
+)
+def test_receipts_come_back(committed_under, refused_with):
+    made = Receipts(committed_under, refused_with)
+    assert codec.decode_receipts(codec.encode_receipts(made)) == made
 
 
-@given(numbers, numbers, st.dictionaries(raws, st.lists(numbers)))
-def test_a_group_of_receipts_comes_back(committed_at_us, commit_ts, receipts):
-    row = codec.encode_receipt_group(GroupAge(committed_at_us, commit_ts), receipts)
+def test_a_receipt_is_found_among_others():
+    no = Refused(1, "no")
+    made = Receipts({3: 7}, {5: codec.refused_receipt(b"asked", no)})
+    assert made.get(3) == 7
+    assert made.get(4) is None
+    assert made.get(5) == (fingerprint(b"asked"), no)
+    assert made.highest() == 5
+
+
+@given(numbers, numbers, st.dictionaries(raws, numbers))
+def test_a_group_of_receipts_comes_back(committed_at_us, commit_ts, clients):
+    row = codec.encode_receipt_group(GroupAge(committed_at_us, commit_ts), clients)
     assert codec.decode_group_age(row) == (committed_at_us, commit_ts)
-    assert codec.decode_group_receipts(row) == receipts
+    assert codec.decode_group_clients(row) == clients
 
 
 def test_the_other_rows_come_back():

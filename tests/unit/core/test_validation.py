@@ -142,7 +142,7 @@ def test_a_mark_passes_where_it_was_asked_for_as_one(one):
     ]
     made = transaction(one, sequence=1, preconditions=asked)
     validation.check_transaction(made, frozenset({0}))
-    assert validation.shape_fault(Submission(0, 0, b""), made) is None
+    assert validation.shape_fault(Submission(0, 0, b""), made, marked=True) is None
 
 
 @pytest.mark.parametrize("one", MARKS, ids=repr)
@@ -259,7 +259,9 @@ def test_what_is_too_large_names_the_limit(made, limit):
 
 def test_what_passes_has_a_shape_the_engine_takes():
     good = transaction(write("k"), sequence=2, preconditions=[version_is("k", 0)])
-    assert validation.shape_fault(Submission(0, 1, b""), good) is None
-    assert "acknowledged_through 2" in validation.shape_fault(Submission(0, 2, b""), good)
+    assert validation.shape_fault(Submission(0, 1, b""), good, marked=False) is None
+    assert "acknowledged_through 2" in validation.shape_fault(
+        Submission(0, 2, b""), good, marked=False
+    )
     odd = transaction(Operation("n", "a", "k", 3, b""), sequence=1)
-    assert "unknown kind 3" in validation.shape_fault(Submission(0, 0, b""), odd)
+    assert "unknown kind 3" in validation.shape_fault(Submission(0, 0, b""), odd, marked=False)

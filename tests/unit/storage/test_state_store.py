@@ -203,7 +203,7 @@ class TestFormat:
     @pytest.mark.parametrize(
         ("key", "row", "says"),
         [
-            (META_FORMAT, b"3", "format '3', and this program knows 2 only"),
+            (META_FORMAT, b"4", "format '4', and this program knows 3 only"),
             (META_FORMAT, None, "format none"),
             (META_STATE, b"\xff", "damaged: malformed state row"),
             (META_STATE, None, "does not say what it holds"),
@@ -326,6 +326,17 @@ class TestCheckpoint:
         with pytest.raises(StoreRefused, match="up to entry 1, but 2 was durable before"):
             store.install(tmp_path / "copy")
         assert store.position().index == 2
+
+    def test_versions_go_on_from_the_installed_copy(self, store, tmp_path):
+        """What was known of a key before is not what the copy says of it."""
+        Log(store).commit(write("k"))
+        with closing(opened(tmp_path / "other")) as other:
+            log = Log(other, Writer(client=2))
+            for _ in range(5):
+                log.commit(write("k"))
+            other.checkpoint(tmp_path / "copy")
+        store.install(tmp_path / "copy")
+        assert Log(store, Writer(client=3)).commit(write("k")).versions == (6,)
 
     def test_open_views_outlive_an_install(self, store, tmp_path):
         log = Log(store)
