@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+import gc
 import os
 import signal
 import sys
@@ -49,6 +50,8 @@ _HAND_OVER_S = 5.0
 _SWITCH_S = 0.001
 """How long a thread computes while another waits for its turn. The raft thread needs a turn after
 each message and each sync: at Python's own 5 ms, a busy event loop would hold up every commit."""
+_YOUNG_OBJECTS_MAX = 20_000
+"""Objects made and not given back before cycles are looked for; Python itself says 700."""
 _CALLS_GRACE_S = 2.0
 
 _log = logs.Log("daemon")
@@ -106,10 +109,21 @@ def main(file: Path | None, print_config: bool, **flags: object) -> None:
         return
     logs.configure(effective.config.log_level, effective.config.log_format)
     sys.setswitchinterval(_SWITCH_S)
+    _calm_collector()
     try:
         asyncio.run(_serve(effective.config))
     except (*_REFUSALS, StoreFailed, OSError) as error:
         _refuse(_told(error, effective.config))
+
+
+def _calm_collector() -> None:
+    """Looks for garbage in cycles rarely, and never among what is there from the start.
+
+    A node makes next to none, and looking for it took a tenth of its processor time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS_MAX, 20, 20)
 
 
 async def _serve(settings: NodeConfig) -> None:

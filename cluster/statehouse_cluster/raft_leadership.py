@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pysyncobj.node import Node
-
 from statehouse_cluster import membership
 from statehouse_cluster.interfaces import (
     Entry,
@@ -124,7 +122,7 @@ class Leadership(Replication):
 
     def add_learner(self, member: Member) -> None:
         """Starts replicating to a node that does not vote; leader only."""
-        node = Node(member.name)
+        node = self._node(member.name)
         self._learners[member.name] = member
         self._SyncObj__readonlyNodes.add(node)
         self._SyncObj__raftNextIndex[node] = self.log.last_index + 1
@@ -136,7 +134,7 @@ class Leadership(Replication):
         """Stops it again; nothing happens when the node is a member by now."""
         if self._learners.pop(name, None) is None:
             return
-        node = Node(name)
+        node = self._node(name)
         self._SyncObj__readonlyNodes.discard(node)
         if name not in self._configuration.names:
             self._SyncObj__raftNextIndex.pop(node, None)
@@ -249,7 +247,7 @@ class Leadership(Replication):
 
     def _count_change(self, change: Change, name: str) -> None:
         """Lets the library count the new voters at once; a learner keeps what it has shown."""
-        node = Node(name)
+        node = self._node(name)
         learned = self._learners.pop(name, None) is not None
         known = self._SyncObj__raftNextIndex.get(node), self._SyncObj__raftMatchIndex.get(node)
         self._SyncObj__readonlyNodes.discard(node)

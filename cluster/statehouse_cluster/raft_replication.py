@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pysyncobj.node import Node
-
 from statehouse_cluster import guards
 from statehouse_cluster.interfaces import Offer, Position
 from statehouse_cluster.raft_elections import Elections
@@ -18,6 +16,8 @@ from statehouse_cluster.raft_log import SafetyViolation
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pysyncobj.node import Node
 
     from statehouse_cluster.raft_transport import Message
 
@@ -178,7 +178,7 @@ class Replication(Elections):
         self._SyncObj__raftCommitIndex = max(self.commit_index(), position.index)
         self._base = self._stored_configuration()
         others = self._base_with_log().names - {self.name}
-        self._SyncObj__updateClusterConfiguration([Node(other) for other in sorted(others)])
+        self._SyncObj__updateClusterConfiguration([self._node(other) for other in sorted(others)])
         self._refresh_configuration()
         return True
 

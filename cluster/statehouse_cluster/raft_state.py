@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import pysyncobj.syncobj as library
 from pysyncobj import SyncObj, SyncObjConf
-from pysyncobj.node import Node
 
 from statehouse_cluster import membership
 from statehouse_cluster.interfaces import Member, Offer, Role, StateMachine
 from statehouse_cluster.raft_log import MEMBERSHIP, RaftLog, SafetyViolation
+from statehouse_cluster.raft_nodes import Nodes
 from statehouse_cluster.raft_transport import Links, Message, RaftTransport
 from statehouse_cluster.reads import ReadIndex
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Sequence
+
+    from pysyncobj.node import Node
 
     from statehouse_cluster.journal import Journal, LogEntry
     from statehouse_cluster.membership import Configuration
@@ -79,7 +81,8 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self._timing = timing
         self._bounds = bounds
         self._random = randomness
-        self._transport = RaftTransport(links, self._stamp, self._on_unsent)
+        self._node = Nodes().named
+        self._transport = RaftTransport(links, self._node, self._stamp, self._on_unsent)
         self._founding = founding
         self._base = self._stored_configuration()
         self._configuration = self._base_with_log()
@@ -90,10 +93,10 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         self._forced_term = 0
         others = sorted(self._configuration.names - {name})
         super().__init__(
-            Node(name),
-            [Node(other) for other in others],
+            self._node(name),
+            [self._node(other) for other in others],
             conf=self._library_settings(),
-            nodeClass=Node,
+            nodeClass=self._node,
             transport=self._transport,
         )
         self._poller = poller
@@ -165,10 +168,12 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
     def match_index(self, name: str) -> int:
         if name == self.name:
             return self.log.last_index
-        return int(self._SyncObj__raftMatchIndex.get(Node(name), 0)) if self.is_leader() else 0
+        return (
+            int(self._SyncObj__raftMatchIndex.get(self._node(name), 0)) if self.is_leader() else 0
+        )
 
     def is_connected(self, name: str) -> bool:
-        return name == self.name or Node(name) in self._SyncObj__connectedNodes
+        return name == self.name or self._node(name) in self._SyncObj__connectedNodes
 
     def _committed_floor(self) -> int:
         state: dict[str, int] = self.__dict__
@@ -258,7 +263,7 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
 
     def _forget_link(self, name: str, last_word: Message | None = None) -> None:
         self._guests.discard(name)
-        self._SyncObj__connectedNodes.discard(Node(name))
+        self._SyncObj__connectedNodes.discard(self._node(name))
         if last_word is None:
             self._links.drop(name)
         else:
@@ -287,7 +292,7 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         """A message the links did not take; most are said again anyway."""
 
     def _tell(self, name: str, message: Message) -> None:
-        self._transport.send(Node(name), message)
+        self._transport.send(self._node(name), message)
 
     def _pass_on(self, node: Node, message: Message) -> None:
         super()._SyncObj__onMessageReceived(node, message)

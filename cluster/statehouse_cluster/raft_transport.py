@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pysyncobj.node import Node
 
 _HELD: Final = frozenset({"next_node_idx", "response_vote"})
 """Answers that must not leave before the log they speak of is synced."""
@@ -35,7 +36,9 @@ class Links(Protocol):
 
 
 class RaftTransport(Transport):  # type: ignore[misc]  # pysyncobj has no types
-    """The library's transport over `Links`; `stamp` adds what every message carries.
+    """The library's transport over `Links`; `node` tells who has a name.
+
+    `stamp` adds what every message carries.
 
     `on_unsent` is called, from within `send`, with what the links did not take.
     """
@@ -45,11 +48,13 @@ class RaftTransport(Transport):  # type: ignore[misc]  # pysyncobj has no types
     def __init__(
         self,
         links: Links,
+        node: Callable[[str], Node],
         stamp: Callable[[Message], Message],
         on_unsent: Callable[[Node, Message], None],
     ) -> None:
         super().__init__(None, None, None)
         self._links = links
+        self._node = node
         self._stamp = stamp
         self._on_unsent = on_unsent
         self._held: list[tuple[str, Message]] = []
@@ -90,10 +95,10 @@ class RaftTransport(Transport):  # type: ignore[misc]  # pysyncobj has no types
     # The links' events, on the raft thread.
 
     def link_up(self, name: str) -> None:
-        self._onNodeConnected(Node(name))
+        self._onNodeConnected(self._node(name))
 
     def link_down(self, name: str) -> None:
-        self._onNodeDisconnected(Node(name))
+        self._onNodeDisconnected(self._node(name))
 
     def received(self, name: str, message: Message) -> None:
-        self._onMessageReceived(Node(name), message)
+        self._onMessageReceived(self._node(name), message)
