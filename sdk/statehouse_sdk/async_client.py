@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from statehouse_sdk import (
     cluster,
+    commit_bytes,
     config,
     convert,
     formatting,
@@ -178,6 +179,10 @@ class AsyncStatehouse(AsyncTimeTravel):
         stale: from any node, as far as that node has come. A missing key is no error: exists False.
         Raises FuturePointError if `at` is not reached yet.
         """
+        if at is None and version is None and not stale:
+            place = commit_bytes.place(namespace or self.namespace, agent_id, key)
+            session = self._session_here()
+            return await session.run(reads.get_now(session, place, key))
         request = requests.get(self._namespace(namespace), agent_id, key, at, version, stale)
         return convert.MISSING if request is None else await self._run(reads.get, request)
 

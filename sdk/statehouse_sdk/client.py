@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from statehouse_sdk import (
     cluster,
+    commit_bytes,
     config,
     convert,
     formatting,
@@ -170,6 +171,10 @@ class Statehouse(TimeTravel):
         stale: from any node, as far as that node has come. A missing key is no error: exists False.
         Raises FuturePointError if `at` is not reached yet.
         """
+        if at is None and version is None and not stale:
+            place = commit_bytes.place(namespace or self.namespace, agent_id, key)
+            session = self._session_here()
+            return session.run(reads.get_now(session, place, key))
         request = requests.get(self._namespace(namespace), agent_id, key, at, version, stale)
         return convert.MISSING if request is None else self._run(reads.get, request)
 

@@ -25,6 +25,15 @@ def get(session: Session, request: state.GetRequest) -> Plan[StateResult]:
     return convert.result_of(response.record, response.served_at, request.key)
 
 
+def get_now(session: Session, place: bytes, key: str) -> Plan[StateResult]:
+    """One key of that name as it is now; `place`: its three names, see commit_bytes.py.
+
+    Its names are a whole GetRequest, written already: the most frequent read needs no message.
+    """
+    response: state.GetResponse = yield from session.unary("Get", place)
+    return convert.result_of(response.record, response.served_at, key)
+
+
 def get_many(session: Session, request: state.GetManyRequest) -> Plan[list[StateResult]]:
     """Several keys at one commit_ts, one result for each, in order.
 

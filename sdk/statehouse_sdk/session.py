@@ -88,12 +88,13 @@ class Session:
         """A factor from a half to one, so that those who wait do not return in step."""
         return self._random.uniform(0.5, 1.0)
 
-    def attempts(self, name: str, deadline_s: float, *, uncertain: bool = False) -> Attempts:
-        """The book of one call of the method of that name."""
+    def attempts(self, name: str, *, uncertain: bool = False) -> Attempts:
+        """The book of one call of the method of that name, which starts now."""
+        now_s = time.monotonic()
         return Attempts(
             RULES[name][0],
-            started_s=time.monotonic(),
-            deadline_s=deadline_s,
+            started_s=now_s,
+            deadline_s=now_s + self.timeout_s,
             random=self._random.random,
             contacted=self._endpoints.contacted,
             uncertain=uncertain,
@@ -101,8 +102,7 @@ class Session:
 
     def unary(self, name: str, request: Any, *, stale: bool = False) -> Plan[Any]:
         """The answer to a unary call, after as many attempts as its rule and time allow."""
-        attempts = self.attempts(name, self.deadline_s())
-
+        attempts = self.attempts(name)
         while True:
             try:
                 return (yield from self.unary_attempt(name, request, attempts, leader=not stale))
@@ -132,7 +132,7 @@ class Session:
                 stream.close()
             return messages
 
-        attempts = self.attempts(name, self.deadline_s())
+        attempts = self.attempts(name)
         return (yield from self.drive(attempts, ask, leader=not stale))
 
     def ask(self, name: str, address: str, request: Any, timeout_s: float) -> Plan[Any]:
@@ -165,13 +165,15 @@ class Session:
 
     def choose(self, attempts: Attempts, *, leader: bool) -> Plan[str]:
         """The address to ask now; waits if every node rests, within the time left."""
-        choice = self._choice(leader)
+        choice = self._choice(leader, time.monotonic())
         if choice.wait_s > 0:
             yield self._rest(choice, attempts)
         return choice.address
 
     def succeeded(self, address: str, *, as_leader: bool) -> None:
         """The node gave a good answer."""
+        if as_leader and self._endpoints.leads_well(address):
+            return
         with self._lock:
             self._endpoints.answered(address, as_leader=as_leader)
 
@@ -218,12 +220,14 @@ class Session:
     def _attempt(
         self, attempts: Attempts, ask: Callable[[str, float], Plan[Answer]], *, leader: bool
     ) -> Plan[Answer]:
-        choice = self._choice(leader)
+        now_s = time.monotonic()
+        choice = self._choice(leader, now_s)
         if choice.wait_s > 0:
             yield self._rest(choice, attempts)
+            now_s = time.monotonic()
         address = choice.address
         try:
-            answer = yield from ask(address, attempts.timeout_s(time.monotonic()))
+            answer = yield from ask(address, attempts.timeout_s(now_s))
         except CallFailed as failure:
             self.failed(address, failure)
             raise
@@ -232,9 +236,9 @@ class Session:
             yield from self.keep_up(address)
         return answer
 
-    def _choice(self, leader: bool) -> Choice:
+    def _choice(self, leader: bool, now_s: float) -> Choice:
         with self._lock:
-            return self._endpoints.choose(time.monotonic(), leader=leader)
+            return self._endpoints.choose(now_s, leader=leader)
 
     def _rest(self, choice: Choice, attempts: Attempts) -> Pause:
         return Pause(min(choice.wait_s, attempts.remaining_s(time.monotonic())))

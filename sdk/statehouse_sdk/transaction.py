@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from statehouse_sdk.subscription import Reader
     from statehouse_sdk.values import Encoded
 
-Place = tuple[bytes, str]
-"""A key: the names it lies under, as bytes, and its own."""
+Place = bytes
+"""A key: its three names, as they are sent."""
 
 
 class _State(Enum):
@@ -59,31 +59,37 @@ class _State(Enum):
     EXPIRED = "expired"
 
 
+# Each look at a member through its class costs a few of the lookups of a commit.
+_OPEN, _COMMITTED, _ABORTED = _State.OPEN, _State.COMMITTED, _State.ABORTED
+
+
 class Buffer:
     """What one transaction holds, and what may be done with it."""
+
+    # What a new transaction does not have yet lies in the class: it costs none of them anything.
+    commit_ts: int | None = None
+    """The logical time of the commit; None until then."""
+    committed_at_us: int | None = None
+    """The wall clock of the commit, microseconds since 1970 UTC; None until then."""
+    _state = _OPEN
+    _expires_s: float | None = None
+    _pending: PendingCommit | None = None
 
     def __init__(self, namespace: str, timeout_ms: int | None, metadata: bytes | None) -> None:
         self.txn_id = txn_ids.new()
         """Shown in replays."""
-        self.commit_ts: int | None = None
-        """The logical time of the commit; None until then."""
-        self.committed_at_us: int | None = None
-        """The wall clock of the commit, microseconds since 1970 UTC; None until then."""
         self.versions: list[int] = []
         """The version each operation made, in order; empty until the commit."""
         self.namespace = namespace
         self._pid = process.current
-        self._expires_s = None
         if timeout_ms is not None:
             timeout_s = convert.checked_number(timeout_ms, "timeout_ms") / 1000
             self._expires_s = time.monotonic() + timeout_s
-        self._state = _State.OPEN
         self._operations: list[bytes] = []
         self._preconditions: list[bytes] = []
         self._metadata = metadata
         self._written: dict[Place, Encoded | None] = {}
         self._read: dict[Place, StateResult] = {}
-        self._pending: PendingCommit | None = None
         self._acknowledged: list[tuple[int, Reader, CursorMark]] = []
 
     def write(
@@ -171,7 +177,7 @@ class Buffer:
         Raises TransactionFinishedError after a commit, OutcomeUnknownError when a commit was sent
         whose outcome is unknown: that cannot be taken back.
         """
-        if self._state is _State.COMMITTED:
+        if self._state is _COMMITTED:
             raise TransactionFinishedError(
                 f"transaction {self.txn_id} is committed and cannot be aborted"
             )
@@ -180,12 +186,12 @@ class Buffer:
                 f"transaction {self.txn_id} was sent and may be committed; call commit() again to"
                 " learn it"
             )
-        if self._state is _State.OPEN:
-            self._end(_State.ABORTED)
+        if self._state is _OPEN:
+            self._end(_ABORTED)
 
     def _may_go_on(self) -> bool:
         """Whether it was neither committed nor aborted; its outcome may be in doubt."""
-        return self._state is not _State.COMMITTED and self._state is not _State.ABORTED
+        return self._state is not _COMMITTED and self._state is not _ABORTED
 
     def _reading(
         self, session: Session, agent_id: str, key: str, namespace: str | None
@@ -198,10 +204,8 @@ class Buffer:
                 return StateResult(None, 0, 0, False, key)
             return StateResult(values.decode(*written), 0, 0, True, key)
         if place not in self._read:
-            scope = namespace or self.namespace
-            request = state.GetRequest(namespace=scope, agent_id=agent_id, key=key)
-            result = yield from reads.get(session, request)
-            self._require(commit_bytes.expects_version(*place, result.version))
+            result = yield from reads.get_now(session, place, key)
+            self._require(commit_bytes.expects_version(place, result.version))
             self._read[place] = result
         return self._read[place]
 
@@ -210,19 +214,20 @@ class Buffer:
             self._check_process()
         else:
             self._check_usable()
-        if self._pending is None:
-            self._pending = PendingCommit(session, self._fields())
+        pending = self._pending
+        if pending is None:
+            pending = self._pending = PendingCommit(session, self._fields())
         try:
-            response = yield from self._pending.send(session.deadline_s())
+            response = yield from pending.send()
         except TransactionError as error:
             if not _may_be_sent_again(error):
-                self._end(_State.ABORTED)
+                self._end(_ABORTED)
             self._check_cursors(error)
             raise
         self.commit_ts = response.commit_ts
         self.committed_at_us = response.committed_at_us
-        self.versions = list(response.versions)
-        self._end(_State.COMMITTED)
+        self.versions = response.versions[:]
+        self._end(_COMMITTED)
         for index, subscription, mark in self._acknowledged:
             subscription.acknowledged(mark.position, self.versions[index])
         return response.commit_ts
@@ -243,22 +248,14 @@ class Buffer:
     def _left_by_error(self) -> None:
         """A block was left by an exception: what was not sent is dropped."""
         if self._may_go_on() and not self._is_in_doubt():
-            self._end(_State.ABORTED)
+            self._end(_ABORTED)
 
     def __repr__(self) -> str:
         count = len(self._operations)
         return f"<{type(self).__name__} {self.txn_id}: {self._state.value}, {count} operations>"
 
     def _place(self, agent_id: str, key: str, namespace: str | None) -> Place:
-        scope = namespace or self.namespace
-        try:
-            names = commit_bytes.scope(scope, agent_id)
-        except TypeError:
-            # Not even a key of a cache can be made of it, so it is no string.
-            convert.checked_name(scope, "namespace")
-            convert.checked_name(agent_id, "agent_id")
-            raise
-        return names, convert.checked_name(key, "key")
+        return commit_bytes.place(namespace or self.namespace, agent_id, key)
 
     def _buffer(
         self,
@@ -270,7 +267,7 @@ class Buffer:
     ) -> None:
         self._check_room()
         self._demand(place, if_version, if_absent, if_unchanged_since)
-        self._operations.append(commit_bytes.operation(*place, value))
+        self._operations.append(commit_bytes.operation(place, value))
         self._written[place] = value
 
     def _mark(
@@ -304,12 +301,12 @@ class Buffer:
         """Records the demands that are made; False if none is."""
         if version is not None:
             expected = convert.checked_number(version, "version")
-            self._require(commit_bytes.expects_version(*place, expected))
+            self._require(commit_bytes.expects_version(place, expected))
         if absent:
-            self._require(commit_bytes.expects_absent(*place))
+            self._require(commit_bytes.expects_absent(place))
         if unchanged_since is not None:
             since = convert.checked_number(unchanged_since, "unchanged_since")
-            self._require(commit_bytes.expects_unchanged_since(*place, since))
+            self._require(commit_bytes.expects_unchanged_since(place, since))
         return version is not None or absent or unchanged_since is not None
 
     def _require(self, precondition: bytes) -> None:
@@ -336,9 +333,9 @@ class Buffer:
 
     def _check_usable(self) -> None:
         self._check_process()
-        if self._state is _State.OPEN and self._pending is None and self._expires_s is None:
+        if self._state is _OPEN and self._pending is None and self._expires_s is None:
             return
-        if self._state in (_State.COMMITTED, _State.ABORTED):
+        if self._state in (_COMMITTED, _ABORTED):
             raise TransactionFinishedError(
                 f"transaction {self.txn_id} is already {self._state.value}; begin a new one"
             )
@@ -356,7 +353,7 @@ class Buffer:
 
     def _is_in_doubt(self) -> bool:
         """Whether it was sent, and may be committed without this object knowing."""
-        if self._state is _State.COMMITTED or self._pending is None:
+        if self._pending is None or self._state is _COMMITTED:
             return False
         return self._pending.uncertain
 

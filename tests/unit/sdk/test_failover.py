@@ -251,14 +251,14 @@ class TestExactlyOnce:
         put(blocking)
         tx = blocking.begin_transaction()
         tx.write("a", "k", 2)
-        really = blocking._session._transport.call
+        really = blocking._session._take
 
-        def interrupted(*arguments, **options):
-            really(*arguments, **options)
+        def interrupted(step):
+            really(step)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(blocking._session._transport, "call", interrupted)
+            patched.setattr(blocking._session, "_take", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 tx.commit()
         with pytest.raises(OutcomeUnknownError):
