@@ -38,7 +38,7 @@ def place(namespace: str, agent_id: str, key: str) -> bytes:
 
 
 # A program comes back to most of its keys: they are checked and written once.
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _place(namespace: str, agent_id: str, key: str) -> bytes:
     return b"".join(
         (

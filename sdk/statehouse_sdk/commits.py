@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from statehouse_sdk.plans import Plan
     from statehouse_sdk.retry import Attempts
     from statehouse_sdk.session import Session
+    from statehouse_sdk.straight import Straight
 
 RENEWALS_MAX: Final = 3
 """New identities one commit may take; a cluster that forgets them at once is not ours to fix."""
@@ -41,25 +42,43 @@ class PendingCommit:
         self.uncertain = False
         """Whether an attempt that was made may have committed it."""
 
-    def send(self) -> Plan[state.CommitResponse]:
-        """The committed answer; raises a TransactionError: see retry.py for which."""
-        attempts = self._session.attempts("Commit", uncertain=self.uncertain)
+    def straight(self) -> Straight | None:
+        """The straight way of its first attempt; None: there is something to decide first."""
+        straight = self._session.straight("Commit")
+        if straight is None:
+            return None
+        op = self._op = self._session.op_ids.open()
+        if op is None:
+            return None
+        straight.request = self._request(op)
+        self.uncertain = True
+        return straight
+
+    def send(self, tried: Straight | None = None) -> Plan[state.CommitResponse]:
+        """The committed answer; raises a TransactionError: see retry.py for which.
+
+        tried: the first attempt was made already, and failed.
+        """
+        session = self._session
+        uncertain = self.uncertain and tried is None
+        attempts = session.attempts("Commit", uncertain=uncertain, tried=tried)
         renewals = 0
         try:
             while True:
                 request = self._request(self._op or (yield from self._open()))
                 # Should it be interrupted (Ctrl-C, a cancelled task), its effect is unknown.
-                before, self.uncertain = self.uncertain, True
+                self.uncertain = True
+                failed, tried = tried, None
                 try:
-                    response: state.CommitResponse = yield from self._session.unary_attempt(
-                        "Commit", request, attempts
+                    response: state.CommitResponse = yield from session.unary_attempt(
+                        "Commit", request, attempts, tried=failed
                     )
                 except CallFailed as failure:
                     if failure.fault.op_id_expired and not attempts.uncertain:
                         if renewals == RENEWALS_MAX:
                             raise _forgotten(failure) from None
                         renewals += 1
-                        self.uncertain = before
+                        self.uncertain = False
                         self._renew()
                         self.finish()
                         continue

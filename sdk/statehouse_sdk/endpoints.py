@@ -76,12 +76,22 @@ class Endpoints:
         node.asked = self._turn
         return Choice(address, max(node.rests_until_s - now_s, 0.0))
 
+    def choose_well(self) -> str:
+        """The leader, as `choose` does, if it is known and nothing went wrong there; or empty."""
+        node = self._nodes.get(self._leader)
+        if node is None or node.failures:
+            return ""
+        self._turn += 1
+        node.asked = self._turn
+        return self._leader
+
     def leads_well(self, address: str) -> bool:
-        """Whether an answer of this node as the leader tells nothing new: it changes nothing."""
-        if address != self._leader:
-            return False
+        """Whether an answer of this node as the leader tells nothing new.
+
+        It changes nothing, so it may be asked without the owner's lock.
+        """
         node = self._nodes.get(address)
-        return node is None or node.failures == 0
+        return node is not None and node.failures == 0 and address == self._leader
 
     def answered(self, address: str, *, as_leader: bool) -> None:
         """The node answered; `as_leader`: as only a leader can."""

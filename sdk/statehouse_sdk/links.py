@@ -139,12 +139,8 @@ class Links(Generic[L]):
                 except Closed:
                     timeout_s = _remaining_s(deadline_s)
                     continue
-                except TooLargeToShare:
-                    break
-                except TimeoutError:
-                    raise faults.stalled(link.address) from None
-                except Lost as lost:
-                    self._lost(link, lost, sure=sure)
+                except (TooLargeToShare, TimeoutError, Lost) as failed:
+                    self._unanswered(link, failed, sure=sure)
                     break
                 if reply.HasField("error"):
                     raise faults.refusal_of(reply.error, reply.code, link.address)
@@ -159,6 +155,24 @@ class Links(Generic[L]):
             raise self.closed_while_used(error) from None
         link.stands = True
         return answer
+
+    def standing(self, address: str) -> L | None:
+        """The link to this node, if calls may travel on it together and at once."""
+        link = self._links.get(address)
+        return link if link is not None and link.stands and link.exchanges else None
+
+    def asked_in_vain(self, link: L, error: Exception, *, sure: bool) -> None:
+        """Raises CallFailed for an `Ask` that failed so; returns when it was not sent at all.
+
+        That is an attempt that went no way but this: see straight.py.
+        """
+        try:
+            if not isinstance(error, Closed):
+                self._unanswered(link, error, sure=sure)
+        except grpc.RpcError as raised:
+            raise self.failure(link, raised, sure=sure) from None
+        except (ValueError, grpc.aio.UsageError) as raised:
+            raise self.closed_while_used(raised) from None
 
     def connect(self, link: L, timeout_s: float) -> Plan[None]:
         """Ends when the connection is proved to stand; raises CallFailed when it is not.
@@ -226,15 +240,21 @@ class Links(Generic[L]):
     def client_closed(self) -> StatehouseError:
         return StatehouseError(f"this client is closed; make a new {self.client}()")
 
-    def _lost(self, link: L, lost: Lost, *, sure: bool) -> None:
-        """Raises what the end of the stream means; returns if the call has to travel alone."""
-        if lost.error is None:
+    def _unanswered(self, link: L, error: Exception, *, sure: bool) -> None:
+        """Raises what that means of a call; returns if it has to travel alone."""
+        if isinstance(error, TooLargeToShare):
+            return
+        if isinstance(error, TimeoutError):
+            raise faults.stalled(link.address) from None
+        if not isinstance(error, Lost):
+            raise error
+        if error.error is None:
             if self._closed:
                 raise self.client_closed() from None
             link.stands = False
             raise faults.ended(link.address) from None
-        if not lost.unknown_method:
-            raise self.failure(link, lost.error, sure=sure) from None
+        if not error.unknown_method:
+            raise self.failure(link, error.error, sure=sure) from None
         link.exchanges = False
 
 

@@ -31,9 +31,12 @@ class Identity:
         return self._last
 
     def close(self, sequence: int) -> None:
+        closed = self._closed
+        if sequence == self.acknowledged_through + 1 and not closed:
+            self.acknowledged_through = sequence
+            return
         if sequence <= self.acknowledged_through:
             return
-        closed = self._closed
         closed.add(sequence)
         while self.acknowledged_through + 1 in closed:
             self.acknowledged_through += 1

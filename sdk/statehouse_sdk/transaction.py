@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from statehouse_sdk.models import Mark, ReplayEvent
     from statehouse_sdk.plans import Plan
     from statehouse_sdk.session import Session
+    from statehouse_sdk.straight import Straight
     from statehouse_sdk.subscription import Reader
     from statehouse_sdk.values import Encoded
 
@@ -74,6 +75,7 @@ class Buffer:
     _state = _OPEN
     _expires_s: float | None = None
     _pending: PendingCommit | None = None
+    _acknowledged: tuple[tuple[int, Reader, CursorMark], ...] = ()
 
     def __init__(self, namespace: str, timeout_ms: int | None, metadata: bytes | None) -> None:
         self.txn_id = txn_ids.new()
@@ -90,7 +92,6 @@ class Buffer:
         self._metadata = metadata
         self._written: dict[Place, Encoded | None] = {}
         self._read: dict[Place, StateResult] = {}
-        self._acknowledged: list[tuple[int, Reader, CursorMark]] = []
 
     def write(
         self,
@@ -109,7 +110,7 @@ class Buffer:
         Raises InvalidValueError, TooLargeError; the transaction stays usable.
         """
         self._check_usable()
-        place = self._place(agent_id, key, namespace)
+        place = commit_bytes.place(namespace or self.namespace, agent_id, key)
         self._buffer(place, values.encode(value), if_version, if_absent, if_unchanged_since)
 
     def delete(
@@ -209,7 +210,15 @@ class Buffer:
             self._read[place] = result
         return self._read[place]
 
-    def _committing(self, session: Session) -> Plan[int]:
+    def _straight(self, session: Session) -> Straight | None:
+        """The straight way of the first `commit()`; None: there is something to decide first."""
+        if self._pending is not None:
+            return None
+        self._check_usable()
+        pending = self._pending = PendingCommit(session, self._fields())
+        return pending.straight()
+
+    def _committing(self, session: Session, tried: Straight | None = None) -> Plan[int]:
         if self._is_in_doubt():
             self._check_process()
         else:
@@ -218,12 +227,16 @@ class Buffer:
         if pending is None:
             pending = self._pending = PendingCommit(session, self._fields())
         try:
-            response = yield from pending.send()
+            response = yield from pending.send(tried)
         except TransactionError as error:
             if not _may_be_sent_again(error):
                 self._end(_ABORTED)
             self._check_cursors(error)
             raise
+        return self._committed(response)
+
+    def _committed(self, response: state.CommitResponse) -> int:
+        """Notes what was committed, and that it was."""
         self.commit_ts = response.commit_ts
         self.committed_at_us = response.committed_at_us
         self.versions = response.versions[:]
@@ -266,7 +279,8 @@ class Buffer:
         if_unchanged_since: int | None,
     ) -> None:
         self._check_room()
-        self._demand(place, if_version, if_absent, if_unchanged_since)
+        if if_version is not None or if_absent or if_unchanged_since is not None:
+            self._demand(place, if_version, if_absent, if_unchanged_since)
         self._operations.append(commit_bytes.operation(place, value))
         self._written[place] = value
 
@@ -289,7 +303,7 @@ class Buffer:
 
     def _acknowledge(self, subscription: Reader, mark: CursorMark) -> None:
         self._mark("", mark, if_version=subscription.version, namespace=subscription.namespace)
-        self._acknowledged.append((len(self._operations) - 1, subscription, mark))
+        self._acknowledged += ((len(self._operations) - 1, subscription, mark),)
 
     def _check_room(self) -> None:
         if len(self._operations) >= TRANSACTION_OPERATIONS_MAX:
@@ -332,9 +346,11 @@ class Buffer:
         return fields
 
     def _check_usable(self) -> None:
-        self._check_process()
         if self._state is _OPEN and self._pending is None and self._expires_s is None:
+            if process.current != self._pid:
+                self._check_process()
             return
+        self._check_process()
         if self._state in (_COMMITTED, _ABORTED):
             raise TransactionFinishedError(
                 f"transaction {self.txn_id} is already {self._state.value}; begin a new one"
@@ -405,7 +421,12 @@ class Transaction(Buffer):
         again), OutcomeUnknownError (commit the same object again to learn it).
         """
         session = self._client._session_here()
-        return session.run(self._committing(session))
+        straight = self._straight(session)
+        if straight is not None:
+            response = session.go_straight(straight)
+            if response is not None:
+                return self._committed(response)
+        return session.run(self._committing(session, straight))
 
     def __enter__(self) -> Self:
         return self
