@@ -10,10 +10,12 @@ import asyncio
 import inspect
 import os
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from statehouse_sdk import (
     cluster,
+    commit_bytes,
     config,
     convert,
     formatting,
@@ -178,6 +180,15 @@ class AsyncStatehouse(AsyncTimeTravel):
         stale: from any node, as far as that node has come. A missing key is no error: exists False.
         Raises FuturePointError if `at` is not reached yet.
         """
+        if at is None and version is None and not stale:
+            place = commit_bytes.place(namespace or self.namespace, agent_id, key)
+            session = self._session_here()
+            straight = reads.get_straight(session, place)
+            if straight is not None:
+                response = await session.go_straight(straight)
+                if response is not None:
+                    return convert.result_of(response.record, response.served_at, key)
+            return await session.run(reads.get_now(session, place, key, straight))
         request = requests.get(self._namespace(namespace), agent_id, key, at, version, stale)
         return convert.MISSING if request is None else await self._run(reads.get, request)
 
@@ -362,7 +373,11 @@ class AsyncStatehouse(AsyncTimeTravel):
         return await session.run(ask(session, request))
 
     def _namespace(self, namespace: str | None) -> str:
-        return convert.checked_name(namespace or self.namespace, "namespace")
+        return convert.checked_name(namespace, "namespace") if namespace else self._own_namespace
+
+    @cached_property
+    def _own_namespace(self) -> str:
+        return convert.checked_name(self.namespace, "namespace")
 
     def _session_here(self) -> AwaitingSession:
         """The session, for a call on the event loop and in the process it belongs to."""

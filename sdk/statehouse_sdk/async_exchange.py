@@ -67,12 +67,14 @@ class AsyncExchange:
         encoded = encode(call_id, kind, request)
         if len(encoded) > MESSAGE_BYTES_MAX:
             raise TooLargeToShare
-        answered: asyncio.Future[state.Reply] = self._loop.create_future()
-        self._used_s = now_s = self._loop.time()
+        loop = self._loop
+        answered: asyncio.Future[state.Reply] = loop.create_future()
+        self._used_s = now_s = loop.time()
         deadline_s = now_s + timeout_s
         self._callers[call_id] = answered, deadline_s
+        if not self._outgoing:
+            self._news.set()
         self._outgoing.append((answered, encoded))
-        self._news.set()
         if deadline_s < self._watched_until_s:
             self._watch_until(deadline_s)
         return answered

@@ -52,7 +52,12 @@ class AsyncTransaction(Buffer):
         cancelled meanwhile leaves the outcome unknown as well.
         """
         session = self._client._session_here()
-        return await session.run(self._committing(session))
+        straight = self._straight(session)
+        if straight is not None:
+            response = await session.go_straight(straight)
+            if response is not None:
+                return self._committed(response)
+        return await session.run(self._committing(session, straight))
 
     async def __aenter__(self) -> Self:
         return self

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
     from statehouse_sdk.config import ClientConfig
+    from statehouse_sdk.links import Link
+    from statehouse_sdk.straight import Straight
 
 
 class AwaitingSession(Session):
@@ -75,6 +77,27 @@ class AwaitingSession(Session):
             sure=MUST_BE_SURE[name],
             anew=MUST_NOT_REPEAT[name],
         )
+
+    async def go_straight(self, straight: Straight) -> Any:
+        """The answer; None when there is none: then `straight` says why, to the plan."""
+        link: Any = straight.link
+        try:
+            reply = await link.exchange().ask(straight.kind, straight.request, straight.timeout_s)
+        except Exception as error:
+            straight.error = error
+            return None
+        answer = straight.answer(reply)
+        if answer is not None:
+            self.went_straight(straight)
+        return answer
+
+    def _standing(self, address: str) -> Link | None:
+        return self._transport.standing(address)
+
+    def _asked_in_vain(self, tried: Straight, *, sure: bool) -> None:
+        link: Any = tried.link
+        if tried.error is not None:
+            self._transport.asked_in_vain(link, tried.error, sure=sure)
 
     def _take(self, step: Ask | Invoke | Open | Next | Pause) -> Awaitable[Any]:
         if isinstance(step, Ask):

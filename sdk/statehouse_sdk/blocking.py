@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from statehouse_sdk.plans import Call, Next, Open, Plan, Result, Tell, Telling, carry_out
+from statehouse_sdk.links import Ask, Invoke
+from statehouse_sdk.plans import Next, Open, Pause, Plan, Result, Tell, Telling, carry_out
 from statehouse_sdk.session import METHODS, MUST_BE_SURE, MUST_NOT_REPEAT, Session
 from statehouse_sdk.transport import Transport
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from statehouse_sdk.config import ClientConfig
-    from statehouse_sdk.plans import Step
+    from statehouse_sdk.links import Link
+    from statehouse_sdk.straight import Straight
 
 
 class BlockingSession(Session):
@@ -54,16 +56,42 @@ class BlockingSession(Session):
         """Closes the channels; calls under way fail."""
         self._transport.close()
 
-    def _take(self, step: Step) -> Any:
-        if isinstance(step, Call):
-            return self._transport.call(
-                step.address,
-                METHODS[step.name],
-                step.request,
-                step.timeout_s,
-                sure=MUST_BE_SURE[step.name],
-                anew=MUST_NOT_REPEAT[step.name],
-            )
+    def call(self, name: str, request: Any, address: str, timeout_s: float) -> Plan[Any]:
+        """One attempt of a unary call, its own steps taken by this driver too."""
+        transport = self._transport
+        return transport.attempt(
+            transport.link(address),
+            METHODS[name],
+            request,
+            timeout_s,
+            sure=MUST_BE_SURE[name],
+            anew=MUST_NOT_REPEAT[name],
+        )
+
+    def go_straight(self, straight: Straight) -> Any:
+        """The answer; None when there is none: then `straight` says why, to the plan."""
+        link: Any = straight.link
+        try:
+            reply = link.exchange().ask(straight.kind, straight.request, straight.timeout_s)
+        except Exception as error:
+            straight.error = error
+            return None
+        answer = straight.answer(reply)
+        if answer is not None:
+            self.went_straight(straight)
+        return answer
+
+    def _standing(self, address: str) -> Link | None:
+        return self._transport.standing(address)
+
+    def _asked_in_vain(self, tried: Straight, *, sure: bool) -> None:
+        link: Any = tried.link
+        if tried.error is not None:
+            self._transport.asked_in_vain(link, tried.error, sure=sure)
+
+    def _take(self, step: Ask | Invoke | Open | Next | Pause) -> Any:
+        if isinstance(step, Ask | Invoke):
+            return step.link.take(step)
         if isinstance(step, Open):
             return self._transport.stream(
                 step.address,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from statehouse_sdk import (
     cluster,
+    commit_bytes,
     config,
     convert,
     formatting,
@@ -170,6 +172,15 @@ class Statehouse(TimeTravel):
         stale: from any node, as far as that node has come. A missing key is no error: exists False.
         Raises FuturePointError if `at` is not reached yet.
         """
+        if at is None and version is None and not stale:
+            place = commit_bytes.place(namespace or self.namespace, agent_id, key)
+            session = self._session_here()
+            straight = reads.get_straight(session, place)
+            if straight is not None:
+                response = session.go_straight(straight)
+                if response is not None:
+                    return convert.result_of(response.record, response.served_at, key)
+            return session.run(reads.get_now(session, place, key, straight))
         request = requests.get(self._namespace(namespace), agent_id, key, at, version, stale)
         return convert.MISSING if request is None else self._run(reads.get, request)
 
@@ -354,7 +365,11 @@ class Statehouse(TimeTravel):
         return session.run(ask(session, request))
 
     def _namespace(self, namespace: str | None) -> str:
-        return convert.checked_name(namespace or self.namespace, "namespace")
+        return convert.checked_name(namespace, "namespace") if namespace else self._own_namespace
+
+    @cached_property
+    def _own_namespace(self) -> str:
+        return convert.checked_name(self.namespace, "namespace")
 
     def _session_here(self) -> BlockingSession:
         """The session of this process: a forked child must not share its parent's channels."""

@@ -32,7 +32,7 @@ def status(session: Session, address: str | None) -> Plan[NodeStatus]:
         told = yield from session.call("Status", cluster.StatusRequest(), node, timeout_s)
         return convert.status_of(told, node)
 
-    attempts = session.attempts("Status", session.deadline_s())
+    attempts = session.attempts("Status")
     found = yield from session.drive(attempts, ask, leader=False)
     session.learn([member.client_address for member in found.members])
     return found
@@ -59,7 +59,7 @@ def health(session: Session) -> Plan[str]:
 def add_member(session: Session, peer_address: str) -> Telling:
     """Tells progress until the node at this peer address votes."""
     request = cluster.AddMemberRequest(peer_address=peer_address)
-    attempts = session.attempts("AddMember", session.deadline_s())
+    attempts = session.attempts("AddMember")
     while True:
         address = yield from session.choose(attempts, leader=True)
         begun = False

@@ -25,26 +25,41 @@ if TYPE_CHECKING:
 _OP_ID, _OPERATION, _PRECONDITION, _METADATA, _TXN_ID = b"\x0a", b"\x12", b"\x1a", b"\x22", b"\x2a"
 
 
-@lru_cache(maxsize=1024)
-def scope(namespace: str, agent_id: str) -> bytes:
-    """The first two fields of an operation and of a precondition; most have the same."""
-    return _text(b"\x0a", checked_name(namespace, "namespace")) + _text(
-        b"\x12", checked_name(agent_id, "agent_id")
+def place(namespace: str, agent_id: str, key: str) -> bytes:
+    """The three names of a key: the first fields of an operation, a precondition and a get."""
+    try:
+        return _place(namespace, agent_id, key)
+    except TypeError:
+        # Not even a key of a cache can be made of it, so it is no string.
+        checked_name(namespace, "namespace")
+        checked_name(agent_id, "agent_id")
+        checked_name(key, "key")
+        raise
+
+
+# A program comes back to most of its keys: they are checked and written once.
+@lru_cache(maxsize=2048)
+def _place(namespace: str, agent_id: str, key: str) -> bytes:
+    return b"".join(
+        (
+            _text(b"\x0a", checked_name(namespace, "namespace")),
+            _text(b"\x12", checked_name(agent_id, "agent_id")),
+            _text(b"\x1a", checked_name(key, "key")),
+        )
     )
 
 
-def operation(scope: bytes, key: str, value: Encoded | None) -> bytes:
+def operation(place: bytes, value: Encoded | None) -> bytes:
     """A write, or (None) a delete, as a field of the request."""
-    name = key.encode()
     if value is None:
-        return _field(_OPERATION, b"".join((scope, b"\x1a", varint(len(name)), name)))
-    data = value.data
+        return _field(_OPERATION, place)
+    data, is_json = value
     size = varint(len(data))
-    whole = varint(1 + len(size) + len(data))
-    head = b"".join((scope, b"\x1a", varint(len(name)), name, b"\x22", whole))
-    kind = b"\x0a" if value.is_json else b"\x12"
-    length = varint(len(head) + 1 + len(size) + len(data))
-    return b"".join((_OPERATION, length, head, kind, size, data))
+    inside = 1 + len(size) + len(data)
+    whole = varint(inside)
+    length = varint(len(place) + 1 + len(whole) + inside)
+    kind = b"\x0a" if is_json else b"\x12"
+    return b"".join((_OPERATION, length, place, b"\x22", whole, kind, size, data))
 
 
 def mark(serialized: bytes) -> bytes:
@@ -52,19 +67,19 @@ def mark(serialized: bytes) -> bytes:
     return _field(_OPERATION, serialized)
 
 
-def expects_version(scope: bytes, key: str, version: int) -> bytes:
+def expects_version(place: bytes, version: int) -> bytes:
     """A precondition: the key has this version."""
-    return _precondition(scope, key, b"\x20" + varint(version))
+    return _field(_PRECONDITION, place + b"\x20" + varint(version))
 
 
-def expects_absent(scope: bytes, key: str) -> bytes:
+def expects_absent(place: bytes) -> bytes:
     """A precondition: the key holds no value."""
-    return _precondition(scope, key, b"\x28\x01")
+    return _field(_PRECONDITION, place + b"\x28\x01")
 
 
-def expects_unchanged_since(scope: bytes, key: str, commit_ts: int) -> bytes:
+def expects_unchanged_since(place: bytes, commit_ts: int) -> bytes:
     """A precondition: no later commit touched the key."""
-    return _precondition(scope, key, b"\x30" + varint(commit_ts))
+    return _field(_PRECONDITION, place + b"\x30" + varint(commit_ts))
 
 
 def metadata(serialized: bytes) -> bytes:
@@ -74,7 +89,8 @@ def metadata(serialized: bytes) -> bytes:
 
 def txn_id(name: str) -> bytes:
     """The id of the transaction as a field of the request."""
-    return _text(_TXN_ID, name)
+    written = name.encode()
+    return b"".join((_TXN_ID, varint(len(written)), written))
 
 
 def request(op: Op, acknowledged_through: int, fields: Sequence[bytes]) -> bytes:
@@ -90,10 +106,6 @@ def request(op: Op, acknowledged_through: int, fields: Sequence[bytes]) -> bytes
 def _of_identity(client_id: bytes, born_at: int) -> tuple[bytes, bytes]:
     """What all op ids of one client begin and end with."""
     return _field(b"\x0a", client_id) + b"\x10", b"\x20" + varint(born_at)
-
-
-def _precondition(scope: bytes, key: str, expected: bytes) -> bytes:
-    return _field(_PRECONDITION, scope + _text(b"\x1a", key) + expected)
 
 
 def _text(tag: bytes, text: str) -> bytes:

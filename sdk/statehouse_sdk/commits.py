@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from statehouse_sdk.plans import Plan
     from statehouse_sdk.retry import Attempts
     from statehouse_sdk.session import Session
+    from statehouse_sdk.straight import Straight
 
 RENEWALS_MAX: Final = 3
 """New identities one commit may take; a cluster that forgets them at once is not ours to fix."""
@@ -41,16 +42,53 @@ class PendingCommit:
         self.uncertain = False
         """Whether an attempt that was made may have committed it."""
 
-    def send(self, deadline_s: float) -> Plan[state.CommitResponse]:
-        """The committed answer; raises a TransactionError: see retry.py for which."""
-        attempts = self._session.attempts("Commit", deadline_s, uncertain=self.uncertain)
+    def straight(self) -> Straight | None:
+        """The straight way of its first attempt; None: there is something to decide first."""
+        straight = self._session.straight("Commit")
+        if straight is None:
+            return None
+        op = self._op = self._session.op_ids.open()
+        if op is None:
+            return None
+        straight.request = self._request(op)
+        self.uncertain = True
+        return straight
+
+    def send(self, tried: Straight | None = None) -> Plan[state.CommitResponse]:
+        """The committed answer; raises a TransactionError: see retry.py for which.
+
+        tried: the first attempt was made already, and failed.
+        """
+        session = self._session
+        uncertain = self.uncertain and tried is None
+        attempts = session.attempts("Commit", uncertain=uncertain, tried=tried)
+        renewals = 0
         try:
-            response = yield from self._send(attempts)
+            while True:
+                request = self._request(self._op or (yield from self._open()))
+                # Should it be interrupted (Ctrl-C, a cancelled task), its effect is unknown.
+                self.uncertain = True
+                failed, tried = tried, None
+                try:
+                    response: state.CommitResponse = yield from session.unary_attempt(
+                        "Commit", request, attempts, tried=failed
+                    )
+                except CallFailed as failure:
+                    if failure.fault.op_id_expired and not attempts.uncertain:
+                        if renewals == RENEWALS_MAX:
+                            raise _forgotten(failure) from None
+                        renewals += 1
+                        self.uncertain = False
+                        self._renew()
+                        self.finish()
+                        continue
+                    yield from self._pause_or_raise(attempts, failure)
+                else:
+                    self.uncertain = False
+                    return response
         except StatehouseError:
             self.uncertain = attempts.uncertain
             raise
-        self.uncertain = False
-        return response
 
     def finish(self) -> None:
         """The outcome is known, or of no interest: its receipt may be forgotten."""
@@ -60,32 +98,13 @@ class PendingCommit:
 
     __del__ = finish
 
-    def _send(self, attempts: Attempts) -> Plan[state.CommitResponse]:
-        renewals = 0
-        while True:
-            request = self._request(self._op or (yield from self._open()))
-            # Should the attempt be interrupted (Ctrl-C, a cancelled task), its effect is unknown.
-            before, self.uncertain = self.uncertain, True
-            try:
-                response: state.CommitResponse = yield from self._session.unary_attempt(
-                    "Commit", request, attempts
-                )
-                return response
-            except CallFailed as failure:
-                if failure.fault.op_id_expired and not attempts.uncertain:
-                    if renewals == RENEWALS_MAX:
-                        raise _forgotten(failure) from None
-                    renewals += 1
-                    self.uncertain = before
-                    self._renew()
-                    self.finish()
-                    continue
-                if failure.fault.op_id_expired:
-                    # This op id stays: it is asked about again. The next one must not share its
-                    # fate, or a first attempt in doubt would leave it in doubt, too, and so on.
-                    self._renew()
-                yield from self._session.pause_or_raise(attempts, failure)
-                self.uncertain = attempts.uncertain
+    def _pause_or_raise(self, attempts: Attempts, failure: CallFailed) -> Plan[None]:
+        if failure.fault.op_id_expired:
+            # This op id stays: it is asked about again. The next one must not share its fate, or a
+            # first attempt in doubt would leave it in doubt, too, and so on.
+            self._renew()
+        yield from self._session.pause_or_raise(attempts, failure)
+        self.uncertain = attempts.uncertain
 
     def _open(self) -> Plan[Op]:
         op_ids = self._session.op_ids

@@ -18,14 +18,6 @@ REST_FIRST_S: Final = 0.1
 REST_MAX_S: Final = 2.0
 
 
-@dataclass(slots=True)
-class _Node:
-    asked: int = 0
-    """The turn in which it was asked last."""
-    failures: int = 0
-    rests_until_s: float = 0.0
-
-
 class Choice(NamedTuple):
     """Ask this node, after so many seconds."""
 
@@ -33,12 +25,26 @@ class Choice(NamedTuple):
     wait_s: float
 
 
+@dataclass(slots=True)
+class _Node:
+    at_once: Choice
+    """It, without a wait; made once, for every call chooses."""
+    asked: int = 0
+    """The turn in which it was asked last."""
+    failures: int = 0
+    rests_until_s: float = 0.0
+
+
+def _new(address: str) -> _Node:
+    return _Node(Choice(address, 0.0))
+
+
 class Endpoints:
     """The nodes one client knows. Not thread-safe: its owner holds a lock."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._given = tuple(dict.fromkeys(addresses))
-        self._nodes = {address: _Node() for address in self._given}
+        self._nodes = {address: _new(address) for address in self._given}
         self._leader = ""
         self._leader_term = 0
         self._turn = 0
@@ -58,17 +64,34 @@ class Endpoints:
     def choose(self, now_s: float, *, leader: bool = True) -> Choice:
         """The node to ask now; `leader` False spreads reads that any node may answer."""
         self._turn += 1
-        if leader and self._leader in self._nodes:
-            node = self._nodes[self._leader]
-            if node.rests_until_s <= now_s:
-                node.asked = self._turn
-                return Choice(self._leader, 0.0)
+        if leader:
+            believed = self._nodes.get(self._leader)
+            if believed is not None and believed.rests_until_s <= now_s:
+                believed.asked = self._turn
+                return believed.at_once
         address, node = min(
             self._nodes.items(),
             key=lambda item: (max(item[1].rests_until_s - now_s, 0.0), item[1].asked),
         )
         node.asked = self._turn
         return Choice(address, max(node.rests_until_s - now_s, 0.0))
+
+    def choose_well(self) -> str:
+        """The leader, as `choose` does, if it is known and nothing went wrong there; or empty."""
+        node = self._nodes.get(self._leader)
+        if node is None or node.failures:
+            return ""
+        self._turn += 1
+        node.asked = self._turn
+        return self._leader
+
+    def leads_well(self, address: str) -> bool:
+        """Whether an answer of this node as the leader tells nothing new.
+
+        It changes nothing, so it may be asked without the owner's lock.
+        """
+        node = self._nodes.get(address)
+        return node is not None and node.failures == 0 and address == self._leader
 
     def answered(self, address: str, *, as_leader: bool) -> None:
         """The node answered; `as_leader`: as only a leader can."""
@@ -100,9 +123,9 @@ class Endpoints:
         if not leader_address or leader_address == address or leader_term < self._leader_term:
             return
         self._leader, self._leader_term = leader_address, leader_term
-        self._nodes.setdefault(leader_address, _Node())
+        self._nodes.setdefault(leader_address, _new(leader_address))
 
     def learned(self, addresses: Iterable[str]) -> None:
         """The cluster's members by their own word; nodes that are gone are forgotten."""
         wanted = [address for address in (*self._given, *addresses) if address]
-        self._nodes = {address: self._nodes.get(address) or _Node() for address in wanted}
+        self._nodes = {address: self._nodes.get(address) or _new(address) for address in wanted}

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from statehouse_proto.v2 import state_pb2 as state
 
-from statehouse_sdk.exchange_calls import FULL_BYTES, IDLE_S, METHOD, Closed, Lost, encode
+from statehouse_sdk.exchange_calls import (
+    FULL_BYTES,
+    IDLE_S,
+    METHOD,
+    Closed,
+    Lost,
+    TooLargeToShare,
+    encode,
+)
 from statehouse_sdk.limits import EXCHANGE_CALLS_MAX, MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -63,15 +71,16 @@ class Exchange:
             _open.add(self)
             threading.Thread(target=self._follow, name="statehouse-exchange", daemon=True).start()
 
-    def ask(self, kind: str, request: Any, timeout_s: float) -> state.Reply | None:
-        """The reply to one call of a kind of KINDS; None: it is too large to travel here.
+    def ask(self, kind: str, request: Any, timeout_s: float) -> state.Reply:
+        """The reply to one call of a kind of KINDS.
 
-        Raises Closed, Lost, or TimeoutError: then the reply, should it come, goes to nobody.
+        Raises Closed, TooLargeToShare, Lost, or TimeoutError: then the reply, should it come, goes
+        to nobody.
         """
         call_id = next(self._ids)
         encoded = encode(call_id, kind, request)
         if len(encoded) > MESSAGE_BYTES_MAX:
-            return None
+            raise TooLargeToShare
         caller = _Caller()
         with self._lock:
             if self.ended:

@@ -185,7 +185,7 @@ def verify(session: Session, request: wire.VerifyRequest, address: str | None) -
 
     It is not asked on elsewhere: another node would begin anew, with another record.
     """
-    attempts = session.attempts("Verify", session.deadline_s())
+    attempts = session.attempts("Verify")
     node = address or (yield from session.choose(attempts, leader=False))
     try:
         stream = yield Open("Verify", node, request, STREAM_QUIET_S)

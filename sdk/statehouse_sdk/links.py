@@ -127,22 +127,52 @@ class Links(Generic[L]):
         enough, for the node may have died since.
         """
         deadline_s = time.monotonic() + timeout_s
+        kind = KINDS.get(method.name)
         try:
             if sure and (anew or not link.stands):
                 yield from self.connect(link, timeout_s)
-            answer = None
-            if link.exchanges and method.name in KINDS:
-                answer = yield from self._exchanged(link, method, request, deadline_s, sure=sure)
-            if answer is None:
-                if isinstance(request, bytes):
-                    request = method.request.FromString(request)
-                answer = yield Invoke(link, method, request, _remaining_s(deadline_s))
+                timeout_s = _remaining_s(deadline_s)
+            # Not a plan of its own: what nearly every call goes through stays one level deep.
+            while kind is not None and link.exchanges:
+                try:
+                    reply = yield Ask(link, kind, request, timeout_s)
+                except Closed:
+                    timeout_s = _remaining_s(deadline_s)
+                    continue
+                except (TooLargeToShare, TimeoutError, Lost) as failed:
+                    self._unanswered(link, failed, sure=sure)
+                    break
+                if reply.HasField("error"):
+                    raise faults.refusal_of(reply.error, reply.code, link.address)
+                link.stands = True
+                return getattr(reply, kind)
+            if isinstance(request, bytes):
+                request = method.request.FromString(request)
+            answer = yield Invoke(link, method, request, _remaining_s(deadline_s))
         except grpc.RpcError as error:
             raise self.failure(link, error, sure=sure) from None
         except (ValueError, grpc.aio.UsageError) as error:
             raise self.closed_while_used(error) from None
         link.stands = True
         return answer
+
+    def standing(self, address: str) -> L | None:
+        """The link to this node, if calls may travel on it together and at once."""
+        link = self._links.get(address)
+        return link if link is not None and link.stands and link.exchanges else None
+
+    def asked_in_vain(self, link: L, error: Exception, *, sure: bool) -> None:
+        """Raises CallFailed for an `Ask` that failed so; returns when it was not sent at all.
+
+        That is an attempt that went no way but this: see straight.py.
+        """
+        try:
+            if not isinstance(error, Closed):
+                self._unanswered(link, error, sure=sure)
+        except grpc.RpcError as raised:
+            raise self.failure(link, raised, sure=sure) from None
+        except (ValueError, grpc.aio.UsageError) as raised:
+            raise self.closed_while_used(raised) from None
 
     def connect(self, link: L, timeout_s: float) -> Plan[None]:
         """Ends when the connection is proved to stand; raises CallFailed when it is not.
@@ -207,41 +237,25 @@ class Links(Generic[L]):
             self._links.clear()
         return links
 
-    def _exchanged(
-        self, link: L, method: Method, request: Any, deadline_s: float, *, sure: bool
-    ) -> Plan[Any]:
-        """The answer to a call that travelled with others; None: it has to travel alone."""
-        kind = KINDS[method.name]
-        reply = None
-        try:
-            while reply is None:
-                try:
-                    reply = yield Ask(link, kind, request, _remaining_s(deadline_s))
-                except Closed:
-                    continue
-        except TooLargeToShare:
-            return None
-        except TimeoutError:
-            raise faults.stalled(link.address) from None
-        except Lost as lost:
-            if lost.error is None:
-                raise self._ended(link) from None
-            if lost.unknown_method:
-                link.exchanges = False
-                return None
-            raise self.failure(link, lost.error, sure=sure) from None
-        if reply.HasField("error"):
-            raise faults.refusal_of(reply.error, reply.code, link.address)
-        return getattr(reply, kind)
-
     def client_closed(self) -> StatehouseError:
         return StatehouseError(f"this client is closed; make a new {self.client}()")
 
-    def _ended(self, link: L) -> Exception:
-        if self._closed:
-            return self.client_closed()
-        link.stands = False
-        return faults.ended(link.address)
+    def _unanswered(self, link: L, error: Exception, *, sure: bool) -> None:
+        """Raises what that means of a call; returns if it has to travel alone."""
+        if isinstance(error, TooLargeToShare):
+            return
+        if isinstance(error, TimeoutError):
+            raise faults.stalled(link.address) from None
+        if not isinstance(error, Lost):
+            raise error
+        if error.error is None:
+            if self._closed:
+                raise self.client_closed() from None
+            link.stands = False
+            raise faults.ended(link.address) from None
+        if not error.unknown_method:
+            raise self.failure(link, error.error, sure=sure) from None
+        link.exchanges = False
 
 
 def _remaining_s(deadline_s: float) -> float:

@@ -22,25 +22,25 @@ class Identity:
     def __init__(self, born_at: int) -> None:
         self.client_id = secrets.token_bytes(CLIENT_ID_BYTES)
         self.born_at = born_at
+        self.acknowledged_through = 0
         self._last = 0
-        self._acknowledged = 0
         self._closed: set[int] = set()
-
-    @property
-    def acknowledged_through(self) -> int:
-        return self._acknowledged
 
     def open(self) -> int:
         self._last += 1
         return self._last
 
     def close(self, sequence: int) -> None:
-        if sequence <= self._acknowledged:
+        closed = self._closed
+        if sequence == self.acknowledged_through + 1 and not closed:
+            self.acknowledged_through = sequence
             return
-        self._closed.add(sequence)
-        while self._acknowledged + 1 in self._closed:
-            self._acknowledged += 1
-            self._closed.remove(self._acknowledged)
+        if sequence <= self.acknowledged_through:
+            return
+        closed.add(sequence)
+        while self.acknowledged_through + 1 in closed:
+            self.acknowledged_through += 1
+            closed.remove(self.acknowledged_through)
 
 
 class Op(NamedTuple):

@@ -17,12 +17,33 @@ if TYPE_CHECKING:
     from statehouse_sdk.models import StateResult
     from statehouse_sdk.plans import Plan
     from statehouse_sdk.session import Session
+    from statehouse_sdk.straight import Straight
 
 
 def get(session: Session, request: state.GetRequest) -> Plan[StateResult]:
     """One key."""
     response: state.GetResponse = yield from session.unary("Get", request, stale=_is_stale(request))
     return convert.result_of(response.record, response.served_at, request.key)
+
+
+def get_straight(session: Session, place: bytes) -> Straight | None:
+    """The straight way of `get_now`; None: there is something to decide first."""
+    straight = session.straight("Get")
+    if straight is not None:
+        straight.request = place
+    return straight
+
+
+def get_now(
+    session: Session, place: bytes, key: str, tried: Straight | None = None
+) -> Plan[StateResult]:
+    """One key of that name as it is now; `place`: its three names, see commit_bytes.py.
+
+    Its names are a whole GetRequest, written already: the most frequent read needs no message.
+    tried: the first attempt was made already, and failed.
+    """
+    response: state.GetResponse = yield from session.unary("Get", place, tried=tried)
+    return convert.result_of(response.record, response.served_at, key)
 
 
 def get_many(session: Session, request: state.GetManyRequest) -> Plan[list[StateResult]]:

@@ -41,6 +41,9 @@ class Rule(Enum):
     NEVER = "is repeated only if the failed attempt surely had no effect"
 
 
+_NEVER: Final = Rule.NEVER
+"""A member of an enum costs a lookup, and this one is asked for with every attempt."""
+
 RULES: Final[dict[str, tuple[Rule, str]]] = {
     "Commit": (Rule.OP_ID, "a repeated op id gets the first answer"),
     "Get": (Rule.READ, "a linearizable read is as good at the next leader"),
@@ -109,20 +112,13 @@ class GiveUp:
 class Attempts:
     """The attempts of one call: how long each may take, whether there is a next, what to raise."""
 
-    __slots__ = (
-        "_attempt_timeout_s",
-        "_backoff_s",
-        "_contacted",
-        "_count",
-        "_cut_short",
-        "_deadline_s",
-        "_hops",
-        "_last_words",
-        "_random",
-        "_rule",
-        "_started_s",
-        "uncertain",
-    )
+    # What an attempt that succeeds never changes costs it nothing here.
+    _attempt_timeout_s = ATTEMPT_TIMEOUT_S
+    _backoff_s = BACKOFF_FIRST_S
+    _hops = 1
+    _count = 0
+    _cut_short = False
+    _last_words: StatehouseError | None = None
 
     def __init__(
         self,
@@ -139,22 +135,16 @@ class Attempts:
         self._deadline_s = deadline_s
         self._random = random
         self._contacted = contacted
-        self._attempt_timeout_s = ATTEMPT_TIMEOUT_S
-        self._backoff_s = BACKOFF_FIRST_S
-        self._hops = 1
-        self._count = 0
-        self._cut_short = False
-        self._last_words: StatehouseError | None = None
         self.uncertain = uncertain
         """Whether an attempt that was made may have had its effect."""
 
     def timeout_s(self, now_s: float) -> float:
         """How long the next attempt may take; never less than a moment, to fail with words."""
         remaining_s = max(self._deadline_s - now_s, 0.001)
-        if self._rule is Rule.NEVER:
+        if self._rule is _NEVER:
             return remaining_s
         self._cut_short = remaining_s < self._attempt_timeout_s
-        return min(self._attempt_timeout_s, remaining_s)
+        return remaining_s if self._cut_short else self._attempt_timeout_s
 
     def remaining_s(self, now_s: float) -> float:
         """How long the whole call may still take."""

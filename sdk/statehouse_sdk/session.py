@@ -23,16 +23,19 @@ from statehouse_proto.v2 import cluster_pb2 as cluster
 
 from statehouse_sdk import process
 from statehouse_sdk.endpoints import Endpoints
+from statehouse_sdk.exchange_calls import KINDS
 from statehouse_sdk.faults import CallFailed
 from statehouse_sdk.op_ids import OpIds
 from statehouse_sdk.plans import Call, Next, Open, Pause
-from statehouse_sdk.retry import RULES, Attempts, GiveUp, Rule
+from statehouse_sdk.retry import ATTEMPT_TIMEOUT_S, RULES, Attempts, GiveUp, Rule
+from statehouse_sdk.straight import Straight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from statehouse_sdk.config import ClientConfig
     from statehouse_sdk.endpoints import Choice
+    from statehouse_sdk.links import Link
     from statehouse_sdk.plans import Plan
 
 Answer = TypeVar("Answer")
@@ -88,31 +91,76 @@ class Session:
         """A factor from a half to one, so that those who wait do not return in step."""
         return self._random.uniform(0.5, 1.0)
 
-    def attempts(self, name: str, deadline_s: float, *, uncertain: bool = False) -> Attempts:
-        """The book of one call of the method of that name."""
-        return Attempts(
+    def straight(self, name: str) -> Straight | None:
+        """The straight way of a call to the leader; None: there is something to decide first."""
+        now_s = time.monotonic()
+        if self._members_are_old(now_s):
+            return None
+        with self._lock:
+            address = self._endpoints.choose_well()
+        link = self._standing(address)
+        if link is None:
+            return None
+        return Straight(link, KINDS[name], now_s, min(ATTEMPT_TIMEOUT_S, self.timeout_s))
+
+    def went_straight(self, straight: Straight) -> None:
+        """The call has an answer."""
+        link = straight.link
+        link.stands = True
+        if not self._endpoints.leads_well(link.address):
+            self.succeeded(link.address, as_leader=True)
+
+    def attempts(
+        self, name: str, *, uncertain: bool = False, tried: Straight | None = None
+    ) -> Attempts:
+        """The book of one call of that method, which starts now, or did with `tried`."""
+        started_s = time.monotonic() if tried is None else tried.started_s
+        attempts = Attempts(
             RULES[name][0],
-            started_s=time.monotonic(),
-            deadline_s=deadline_s,
+            started_s=started_s,
+            deadline_s=started_s + self.timeout_s,
             random=self._random.random,
             contacted=self._endpoints.contacted,
             uncertain=uncertain,
         )
+        if tried is not None:
+            attempts.timeout_s(started_s)
+        return attempts
 
-    def unary(self, name: str, request: Any, *, stale: bool = False) -> Plan[Any]:
-        """The answer to a unary call, after as many attempts as its rule and time allow."""
-        attempts = self.attempts(name, self.deadline_s())
+    def unary(
+        self, name: str, request: Any, *, stale: bool = False, tried: Straight | None = None
+    ) -> Plan[Any]:
+        """The answer to a unary call, after as many attempts as its rule and time allow.
 
+        tried: the first of them was made already, and failed.
+        """
+        attempts = self.attempts(name, tried=tried)
         while True:
             try:
-                return (yield from self.unary_attempt(name, request, attempts, leader=not stale))
+                failed, tried = tried, None
+                return (
+                    yield from self.unary_attempt(
+                        name, request, attempts, leader=not stale, tried=failed
+                    )
+                )
             except CallFailed as failure:
                 yield from self.pause_or_raise(attempts, failure)
 
     def unary_attempt(
-        self, name: str, request: Any, attempts: Attempts, *, leader: bool = True
+        self,
+        name: str,
+        request: Any,
+        attempts: Attempts,
+        *,
+        leader: bool = True,
+        tried: Straight | None = None,
     ) -> Plan[Any]:
-        """One attempt of a unary call at the leader, or who is thought to be; CallFailed."""
+        """One attempt of a unary call at the leader, or who is thought to be; CallFailed.
+
+        tried: it was made already, and failed; without a trace if this returns.
+        """
+        if tried is not None:
+            self._raise_failure(name, tried)
         return self._attempt(attempts, partial(self.call, name, request), leader=leader)
 
     def call(self, name: str, request: Any, address: str, timeout_s: float) -> Plan[Any]:
@@ -132,7 +180,7 @@ class Session:
                 stream.close()
             return messages
 
-        attempts = self.attempts(name, self.deadline_s())
+        attempts = self.attempts(name)
         return (yield from self.drive(attempts, ask, leader=not stale))
 
     def ask(self, name: str, address: str, request: Any, timeout_s: float) -> Plan[Any]:
@@ -165,13 +213,15 @@ class Session:
 
     def choose(self, attempts: Attempts, *, leader: bool) -> Plan[str]:
         """The address to ask now; waits if every node rests, within the time left."""
-        choice = self._choice(leader)
+        choice = self._choice(leader, time.monotonic())
         if choice.wait_s > 0:
             yield self._rest(choice, attempts)
         return choice.address
 
     def succeeded(self, address: str, *, as_leader: bool) -> None:
         """The node gave a good answer."""
+        if as_leader and self._endpoints.leads_well(address):
+            return
         with self._lock:
             self._endpoints.answered(address, as_leader=as_leader)
 
@@ -218,12 +268,14 @@ class Session:
     def _attempt(
         self, attempts: Attempts, ask: Callable[[str, float], Plan[Answer]], *, leader: bool
     ) -> Plan[Answer]:
-        choice = self._choice(leader)
+        now_s = time.monotonic()
+        choice = self._choice(leader, now_s)
         if choice.wait_s > 0:
             yield self._rest(choice, attempts)
+            now_s = time.monotonic()
         address = choice.address
         try:
-            answer = yield from ask(address, attempts.timeout_s(time.monotonic()))
+            answer = yield from ask(address, attempts.timeout_s(now_s))
         except CallFailed as failure:
             self.failed(address, failure)
             raise
@@ -232,9 +284,24 @@ class Session:
             yield from self.keep_up(address)
         return answer
 
-    def _choice(self, leader: bool) -> Choice:
+    def _raise_failure(self, name: str, tried: Straight) -> None:
+        """Raises CallFailed, unless the call could not be sent on the straight way."""
+        try:
+            self._asked_in_vain(tried, sure=MUST_BE_SURE[name])
+        except CallFailed as failure:
+            self.failed(tried.link.address, failure)
+            raise
+
+    def _standing(self, address: str) -> Link | None:
+        """The link to this node, if a call may take the straight way on it; else None."""
+        return None
+
+    def _asked_in_vain(self, tried: Straight, *, sure: bool) -> None:
+        raise NotImplementedError
+
+    def _choice(self, leader: bool, now_s: float) -> Choice:
         with self._lock:
-            return self._endpoints.choose(time.monotonic(), leader=leader)
+            return self._endpoints.choose(now_s, leader=leader)
 
     def _rest(self, choice: Choice, attempts: Attempts) -> Pause:
         return Pause(min(choice.wait_s, attempts.remaining_s(time.monotonic())))

@@ -39,7 +39,7 @@ def read_on(
 
     Raises when nothing answers for the client's timeout.
     """
-    attempts = session.attempts(name, session.deadline_s())
+    attempts = session.attempts(name)
     while (rest := reading.rest()) is not None:
         address = yield from session.choose(attempts, leader=not stale)
         answered = False
@@ -60,7 +60,7 @@ def read_on(
             session.failed(address, failure)
             if answered:
                 # It went well until now: the time to find the next node starts here.
-                attempts = session.attempts(name, session.deadline_s())
+                attempts = session.attempts(name)
             if not (follow and answered and failure.fault.stalled):
                 yield from session.pause_or_raise(attempts, failure)
         else:

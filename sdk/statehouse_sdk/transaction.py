@@ -45,11 +45,12 @@ if TYPE_CHECKING:
     from statehouse_sdk.models import Mark, ReplayEvent
     from statehouse_sdk.plans import Plan
     from statehouse_sdk.session import Session
+    from statehouse_sdk.straight import Straight
     from statehouse_sdk.subscription import Reader
     from statehouse_sdk.values import Encoded
 
-Place = tuple[bytes, str]
-"""A key: the names it lies under, as bytes, and its own."""
+Place = bytes
+"""A key: its three names, as they are sent."""
 
 
 class _State(Enum):
@@ -59,32 +60,38 @@ class _State(Enum):
     EXPIRED = "expired"
 
 
+# Each look at a member through its class costs a few of the lookups of a commit.
+_OPEN, _COMMITTED, _ABORTED = _State.OPEN, _State.COMMITTED, _State.ABORTED
+
+
 class Buffer:
     """What one transaction holds, and what may be done with it."""
+
+    # What a new transaction does not have yet lies in the class: it costs none of them anything.
+    commit_ts: int | None = None
+    """The logical time of the commit; None until then."""
+    committed_at_us: int | None = None
+    """The wall clock of the commit, microseconds since 1970 UTC; None until then."""
+    _state = _OPEN
+    _expires_s: float | None = None
+    _pending: PendingCommit | None = None
+    _acknowledged: tuple[tuple[int, Reader, CursorMark], ...] = ()
 
     def __init__(self, namespace: str, timeout_ms: int | None, metadata: bytes | None) -> None:
         self.txn_id = txn_ids.new()
         """Shown in replays."""
-        self.commit_ts: int | None = None
-        """The logical time of the commit; None until then."""
-        self.committed_at_us: int | None = None
-        """The wall clock of the commit, microseconds since 1970 UTC; None until then."""
         self.versions: list[int] = []
         """The version each operation made, in order; empty until the commit."""
         self.namespace = namespace
         self._pid = process.current
-        self._expires_s = None
         if timeout_ms is not None:
             timeout_s = convert.checked_number(timeout_ms, "timeout_ms") / 1000
             self._expires_s = time.monotonic() + timeout_s
-        self._state = _State.OPEN
         self._operations: list[bytes] = []
         self._preconditions: list[bytes] = []
         self._metadata = metadata
         self._written: dict[Place, Encoded | None] = {}
         self._read: dict[Place, StateResult] = {}
-        self._pending: PendingCommit | None = None
-        self._acknowledged: list[tuple[int, Reader, CursorMark]] = []
 
     def write(
         self,
@@ -103,7 +110,7 @@ class Buffer:
         Raises InvalidValueError, TooLargeError; the transaction stays usable.
         """
         self._check_usable()
-        place = self._place(agent_id, key, namespace)
+        place = commit_bytes.place(namespace or self.namespace, agent_id, key)
         self._buffer(place, values.encode(value), if_version, if_absent, if_unchanged_since)
 
     def delete(
@@ -171,7 +178,7 @@ class Buffer:
         Raises TransactionFinishedError after a commit, OutcomeUnknownError when a commit was sent
         whose outcome is unknown: that cannot be taken back.
         """
-        if self._state is _State.COMMITTED:
+        if self._state is _COMMITTED:
             raise TransactionFinishedError(
                 f"transaction {self.txn_id} is committed and cannot be aborted"
             )
@@ -180,12 +187,12 @@ class Buffer:
                 f"transaction {self.txn_id} was sent and may be committed; call commit() again to"
                 " learn it"
             )
-        if self._state is _State.OPEN:
-            self._end(_State.ABORTED)
+        if self._state is _OPEN:
+            self._end(_ABORTED)
 
     def _may_go_on(self) -> bool:
         """Whether it was neither committed nor aborted; its outcome may be in doubt."""
-        return self._state is not _State.COMMITTED and self._state is not _State.ABORTED
+        return self._state is not _COMMITTED and self._state is not _ABORTED
 
     def _reading(
         self, session: Session, agent_id: str, key: str, namespace: str | None
@@ -198,31 +205,42 @@ class Buffer:
                 return StateResult(None, 0, 0, False, key)
             return StateResult(values.decode(*written), 0, 0, True, key)
         if place not in self._read:
-            scope = namespace or self.namespace
-            request = state.GetRequest(namespace=scope, agent_id=agent_id, key=key)
-            result = yield from reads.get(session, request)
-            self._require(commit_bytes.expects_version(*place, result.version))
+            result = yield from reads.get_now(session, place, key)
+            self._require(commit_bytes.expects_version(place, result.version))
             self._read[place] = result
         return self._read[place]
 
-    def _committing(self, session: Session) -> Plan[int]:
+    def _straight(self, session: Session) -> Straight | None:
+        """The straight way of the first `commit()`; None: there is something to decide first."""
+        if self._pending is not None:
+            return None
+        self._check_usable()
+        pending = self._pending = PendingCommit(session, self._fields())
+        return pending.straight()
+
+    def _committing(self, session: Session, tried: Straight | None = None) -> Plan[int]:
         if self._is_in_doubt():
             self._check_process()
         else:
             self._check_usable()
-        if self._pending is None:
-            self._pending = PendingCommit(session, self._fields())
+        pending = self._pending
+        if pending is None:
+            pending = self._pending = PendingCommit(session, self._fields())
         try:
-            response = yield from self._pending.send(session.deadline_s())
+            response = yield from pending.send(tried)
         except TransactionError as error:
             if not _may_be_sent_again(error):
-                self._end(_State.ABORTED)
+                self._end(_ABORTED)
             self._check_cursors(error)
             raise
+        return self._committed(response)
+
+    def _committed(self, response: state.CommitResponse) -> int:
+        """Notes what was committed, and that it was."""
         self.commit_ts = response.commit_ts
         self.committed_at_us = response.committed_at_us
-        self.versions = list(response.versions)
-        self._end(_State.COMMITTED)
+        self.versions = response.versions[:]
+        self._end(_COMMITTED)
         for index, subscription, mark in self._acknowledged:
             subscription.acknowledged(mark.position, self.versions[index])
         return response.commit_ts
@@ -243,22 +261,14 @@ class Buffer:
     def _left_by_error(self) -> None:
         """A block was left by an exception: what was not sent is dropped."""
         if self._may_go_on() and not self._is_in_doubt():
-            self._end(_State.ABORTED)
+            self._end(_ABORTED)
 
     def __repr__(self) -> str:
         count = len(self._operations)
         return f"<{type(self).__name__} {self.txn_id}: {self._state.value}, {count} operations>"
 
     def _place(self, agent_id: str, key: str, namespace: str | None) -> Place:
-        scope = namespace or self.namespace
-        try:
-            names = commit_bytes.scope(scope, agent_id)
-        except TypeError:
-            # Not even a key of a cache can be made of it, so it is no string.
-            convert.checked_name(scope, "namespace")
-            convert.checked_name(agent_id, "agent_id")
-            raise
-        return names, convert.checked_name(key, "key")
+        return commit_bytes.place(namespace or self.namespace, agent_id, key)
 
     def _buffer(
         self,
@@ -269,8 +279,9 @@ class Buffer:
         if_unchanged_since: int | None,
     ) -> None:
         self._check_room()
-        self._demand(place, if_version, if_absent, if_unchanged_since)
-        self._operations.append(commit_bytes.operation(*place, value))
+        if if_version is not None or if_absent or if_unchanged_since is not None:
+            self._demand(place, if_version, if_absent, if_unchanged_since)
+        self._operations.append(commit_bytes.operation(place, value))
         self._written[place] = value
 
     def _mark(
@@ -292,7 +303,7 @@ class Buffer:
 
     def _acknowledge(self, subscription: Reader, mark: CursorMark) -> None:
         self._mark("", mark, if_version=subscription.version, namespace=subscription.namespace)
-        self._acknowledged.append((len(self._operations) - 1, subscription, mark))
+        self._acknowledged += ((len(self._operations) - 1, subscription, mark),)
 
     def _check_room(self) -> None:
         if len(self._operations) >= TRANSACTION_OPERATIONS_MAX:
@@ -304,12 +315,12 @@ class Buffer:
         """Records the demands that are made; False if none is."""
         if version is not None:
             expected = convert.checked_number(version, "version")
-            self._require(commit_bytes.expects_version(*place, expected))
+            self._require(commit_bytes.expects_version(place, expected))
         if absent:
-            self._require(commit_bytes.expects_absent(*place))
+            self._require(commit_bytes.expects_absent(place))
         if unchanged_since is not None:
             since = convert.checked_number(unchanged_since, "unchanged_since")
-            self._require(commit_bytes.expects_unchanged_since(*place, since))
+            self._require(commit_bytes.expects_unchanged_since(place, since))
         return version is not None or absent or unchanged_since is not None
 
     def _require(self, precondition: bytes) -> None:
@@ -335,10 +346,12 @@ class Buffer:
         return fields
 
     def _check_usable(self) -> None:
-        self._check_process()
-        if self._state is _State.OPEN and self._pending is None and self._expires_s is None:
+        if self._state is _OPEN and self._pending is None and self._expires_s is None:
+            if process.current != self._pid:
+                self._check_process()
             return
-        if self._state in (_State.COMMITTED, _State.ABORTED):
+        self._check_process()
+        if self._state in (_COMMITTED, _ABORTED):
             raise TransactionFinishedError(
                 f"transaction {self.txn_id} is already {self._state.value}; begin a new one"
             )
@@ -356,7 +369,7 @@ class Buffer:
 
     def _is_in_doubt(self) -> bool:
         """Whether it was sent, and may be committed without this object knowing."""
-        if self._state is _State.COMMITTED or self._pending is None:
+        if self._pending is None or self._state is _COMMITTED:
             return False
         return self._pending.uncertain
 
@@ -408,7 +421,12 @@ class Transaction(Buffer):
         again), OutcomeUnknownError (commit the same object again to learn it).
         """
         session = self._client._session_here()
-        return session.run(self._committing(session))
+        straight = self._straight(session)
+        if straight is not None:
+            response = session.go_straight(straight)
+            if response is not None:
+                return self._committed(response)
+        return session.run(self._committing(session, straight))
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from statehouse_sdk.exchange import Exchange
-from statehouse_sdk.exchange_calls import TooLargeToShare
 from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Ask, Invoke, Link, Links
 from statehouse_sdk.plans import carry_out
 from statehouse_sdk.stall_watch import StallWatch
@@ -42,10 +41,7 @@ class _Link(Link):
         """Takes one step of an attempt."""
         if isinstance(step, Invoke):
             return self.callable_of(step.method)(step.request, timeout=step.timeout_s)
-        reply = self.exchange().ask(step.kind, step.request, step.timeout_s)
-        if reply is None:
-            raise TooLargeToShare
-        return reply
+        return self.exchange().ask(step.kind, step.request, step.timeout_s)
 
     def close(self) -> None:
         """Calls under way fail."""
@@ -63,21 +59,6 @@ class Transport(Links[_Link]):
     def __init__(self) -> None:
         super().__init__(_Link)
         self._watch = StallWatch()
-
-    def call(
-        self,
-        address: str,
-        method: Method,
-        request: Any,
-        timeout_s: float,
-        *,
-        sure: bool,
-        anew: bool = False,
-    ) -> Any:
-        """One attempt of a unary call, as `Links.attempt`; raises CallFailed."""
-        link = self.link(address)
-        plan = self.attempt(link, method, request, timeout_s, sure=sure, anew=anew)
-        return carry_out(plan, link.take)
 
     def stream(
         self,

@@ -30,6 +30,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+_RAW: Final = (bytes, bytearray, memoryview)
+
 # Made once: to make one takes longer than to read a short value.
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -49,7 +51,7 @@ def encode(value: Any) -> Encoded:
 
     Raises InvalidValueError with the offender's path, TooLargeError beyond VALUE_BYTES_MAX.
     """
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, _RAW):
         return _bounded(Encoded(bytes(value), False))
     if not _is_plain(value, _PLAIN_LEVELS):
         _check(value)

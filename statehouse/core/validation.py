@@ -8,6 +8,7 @@ could not bear.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -26,9 +27,12 @@ from statehouse.core.model import (
 CLIENT_ID_BYTES = 16
 _NO_METADATA = Metadata()
 _U63_MAX = 2**63 - 1
+_TOMBSTONE, _JSON, _BYTES = Kind.TOMBSTONE.value, Kind.JSON.value, Kind.BYTES.value
 _KINDS = frozenset(kind.value for kind in Kind)
 _EXPECTATIONS = frozenset(expectation.value for expectation in Expectation)
 _ordinary = re.compile(r"[ -~]{1,256}").fullmatch
+# The names of a key with a line's end after each, which no ordinary name holds: one look for three.
+_ordinary_key = re.compile(r"(?:[ -~]{1,256}\n){3}").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # Possessive, with an optional end, so that no text makes it look twice at the same byte.
 _NESTING = re.compile(rb'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
@@ -46,9 +50,7 @@ def check_name(name: str, field: str) -> None:
 
 def check_names(namespace: str, agent_id: str, key: str) -> None:
     """The three names of one key."""
-    _check_name(namespace, "namespace")
-    _check_name(agent_id, "agent_id")
-    _check_name(key, "key")
+    _check_key(namespace, agent_id, key, "")
 
 
 def check_scope(namespace: str, agent_id: str, prefix: str) -> None:
@@ -76,13 +78,11 @@ def check_transaction(transaction: Transaction, marked: frozenset[int] = frozens
         raise _too_large("the number of preconditions", "transaction_preconditions_max", count)
     for number, operation in enumerate(transaction.operations):
         if number in marked:
-            _check_mark(operation, f"operations[{number}].")
+            _check_mark(operation, _place("operations", number))
         else:
-            check_operation(operation, f"operations[{number}].")
-    of_marks = {_names(transaction.operations[number]) for number in marked}
-    for number, precondition in enumerate(transaction.preconditions):
-        of_mark = bool(of_marks) and _names(precondition) in of_marks
-        _check_precondition(precondition, f"preconditions[{number}].", of_mark)
+            check_operation(operation, _place("operations", number))
+    if transaction.preconditions:
+        _check_preconditions(transaction, marked)
     fault = marks.fault_of(transaction) if marked else None
     if fault is not None:
         raise _invalid(fault)
@@ -93,12 +93,20 @@ def check_transaction(transaction: Transaction, marked: frozenset[int] = frozens
     return encoded
 
 
+def _check_preconditions(transaction: Transaction, marked: frozenset[int]) -> None:
+    of_marks = {_names(transaction.operations[number]) for number in marked}
+    for number, precondition in enumerate(transaction.preconditions):
+        of_mark = bool(of_marks) and _names(precondition) in of_marks
+        _check_precondition(precondition, _place("preconditions", number), of_mark)
+
+
 def check_operation(operation: Operation, field: str = "") -> None:
     """One write or delete; `field` is where it stands, ended by a dot."""
-    _check_name(operation.namespace, field, "namespace")
-    _check_name(operation.agent_id, field, "agent_id")
-    _check_name(operation.key, field, "key")
-    check_value(operation.kind, operation.value, f"{field}value")
+    _check_key(operation.namespace, operation.agent_id, operation.key, field)
+    kind, value = operation.kind, operation.value
+    # Raw bytes may be anything: most often there is nothing to name a field for.
+    if kind != _BYTES or len(value) > limits.VALUE_BYTES_MAX:
+        check_value(kind, value, f"{field}value")
 
 
 def check_value(kind: int, value: bytes, field: str = "value") -> None:
@@ -107,10 +115,10 @@ def check_value(kind: int, value: bytes, field: str = "value") -> None:
         raise _invalid(f"{field} has kind {kind}; it must be one of {sorted(_KINDS)}")
     if len(value) > limits.VALUE_BYTES_MAX:
         raise _too_large(field, "value_bytes_max", len(value))
-    if kind == Kind.TOMBSTONE:
+    if kind == _TOMBSTONE:
         if value:
             raise _invalid(f"{field} has {len(value)} bytes, but the operation deletes")
-    elif kind == Kind.JSON:
+    elif kind == _JSON:
         _check_json(value, field)
 
 
@@ -201,12 +209,24 @@ def _names(one: Operation | Precondition) -> tuple[str, str, str]:
 
 def _check_precondition(precondition: Precondition, field: str, of_mark: bool) -> None:
     if not of_mark:
-        _check_name(precondition.namespace, field, "namespace")
-        _check_name(precondition.agent_id, field, "agent_id")
-        _check_name(precondition.key, field, "key")
+        _check_key(precondition.namespace, precondition.agent_id, precondition.key, field)
     if precondition.expectation not in _EXPECTATIONS:
         raise _invalid(f"{field}expectation {precondition.expectation} is unknown")
     _check_number(precondition.number, 0, f"{field}number")
+
+
+@lru_cache(maxsize=256)
+def _place(what: str, number: int) -> str:
+    """Where the fields of one of them stand, should a fault have to name it."""
+    return f"{what}[{number}]."
+
+
+def _check_key(namespace: str, agent_id: str, key: str, where: str) -> None:
+    if _ordinary_key(f"{namespace}\n{agent_id}\n{key}\n"):
+        return
+    _check_name(namespace, where, "namespace")
+    _check_name(agent_id, where, "agent_id")
+    _check_name(key, where, "key")
 
 
 def _check_name(name: str, where: str, field: str = "") -> None:

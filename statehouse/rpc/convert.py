@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from statehouse_proto.v2 import cluster_pb2, common_pb2, state_pb2
+from statehouse_proto.v2 import cluster_pb2, state_pb2
 
 from statehouse.core import marks
 from statehouse.core.errors import Failure, Reason
@@ -39,40 +39,46 @@ def transaction_from_wire(
     request: state_pb2.CommitRequest,
 ) -> tuple[Transaction, frozenset[int]]:
     """The transaction a client asks to commit, and which of its operations are marks."""
-    # Each look into a message costs a tenth of a microsecond, at the price of every commit.
-    op_id, asked = request.op_id, request.preconditions
+    # Each look into a message costs a tenth of a microsecond, at the price of every commit. To walk
+    # over its messages costs more than to count them, for it ends by an exception.
+    op_id, asked, operated = request.op_id, request.preconditions, request.operations
     client_id, sequence = op_id.client_id, op_id.sequence
-    operations = [_operation(index, told) for index, told in enumerate(request.operations)]
+    operations, marked = [], []
+    for index in range(len(operated)):
+        operation, is_mark = _operation(index, operated[index])
+        operations.append(operation)
+        if is_mark:
+            marked.append(index)
     preconditions = (
         [_precondition(index, told) for index, told in enumerate(asked)] if asked else []
     )
-    marked = [index for index, told in enumerate(request.operations) if told.HasField("mark")]
     for index in marked:
-        wanted = _wanted_of_mark(index, request.operations[index], operations[index])
+        wanted = _wanted_of_mark(index, operated[index], operations[index])
         if wanted is not None:
             preconditions.append(wanted)
     transaction = Transaction(
-        client_id=client_id,
-        sequence=sequence,
-        txn_id=request.txn_id or f"{client_id.hex()}-{sequence}",
-        operations=tuple(operations),
-        preconditions=tuple(preconditions),
-        metadata=_metadata(request.metadata) if request.HasField("metadata") else _NO_METADATA,
+        client_id,
+        sequence,
+        request.txn_id or f"{client_id.hex()}-{sequence}",
+        tuple(operations),
+        tuple(preconditions),
+        _metadata(request.metadata) if request.HasField("metadata") else _NO_METADATA,
     )
     return transaction, frozenset(marked) if marked else _NONE_MARKED
 
 
-def _operation(index: int, told: state_pb2.Operation) -> Operation:
-    value = told.value
+def _operation(index: int, told: state_pb2.Operation) -> tuple[Operation, bool]:
+    """The operation, and whether it was asked for as a mark."""
+    value, is_mark = told.value, told.HasField("mark")
     which = value.WhichOneof("kind")
     if which == "json":
-        return Operation(told.namespace, told.agent_id, told.key, _JSON, value.json)
+        return Operation(told.namespace, told.agent_id, told.key, _JSON, value.json), is_mark
     if which == "raw":
-        return Operation(told.namespace, told.agent_id, told.key, _BYTES, value.raw)
-    if told.HasField("mark"):
-        return convert_marks.operation_from_wire(f"operations[{index}]", told)
+        return Operation(told.namespace, told.agent_id, told.key, _BYTES, value.raw), is_mark
+    if is_mark:
+        return convert_marks.operation_from_wire(f"operations[{index}]", told), True
     if not told.HasField("value"):
-        return Operation(told.namespace, told.agent_id, told.key, _TOMBSTONE, b"")
+        return Operation(told.namespace, told.agent_id, told.key, _TOMBSTONE, b""), False
     raise Failure(
         Reason.INVALID_ARGUMENT,
         f"operations[{index}].value holds neither json nor raw; for a delete leave value out",
@@ -138,27 +144,33 @@ def write_committed(response: state_pb2.CommitResponse, answer: Committed) -> No
     response.versions.extend(answer.versions)
 
 
-def value_to_wire(kind: int, value: bytes) -> common_pb2.Value | None:
-    """None for a tombstone."""
-    if kind == Kind.JSON:
-        return common_pb2.Value(json=value)
-    if kind == Kind.BYTES:
-        return common_pb2.Value(raw=value)
-    return None
-
-
 def record_to_wire(key: str, record: Record | None) -> state_pb2.Record:
-    """A key never written (None) has version 0; a tombstone has a version and no value."""
+    """A record as a message of its own."""
+    told = state_pb2.Record()
+    fill_record(told, key, record)
+    return told
+
+
+def fill_record(told: state_pb2.Record, key: str, record: Record | None) -> None:
+    """Fills an empty message in its place, so that none has to be copied.
+
+    A key never written (None) has version 0; a tombstone has a version and no value.
+    """
     if record is None:
-        return state_pb2.Record(key=key)
-    return state_pb2.Record(
-        key=record.key,
-        value=value_to_wire(record.kind, record.value),
-        version=record.version,
-        commit_ts=record.commit_ts,
-        committed_at_us=record.committed_at_us,
-        exists=record.kind != Kind.TOMBSTONE,
-    )
+        told.key = key
+        return
+    told.key = record.key
+    told.version = record.version
+    told.commit_ts = record.commit_ts
+    told.committed_at_us = record.committed_at_us
+    kind = record.kind
+    if kind == _TOMBSTONE:
+        return
+    told.exists = True
+    if kind == _JSON:
+        told.value.json = record.value
+    elif kind == _BYTES:
+        told.value.raw = record.value
 
 
 def fill_event(told: state_pb2.Event, event: Event) -> None:

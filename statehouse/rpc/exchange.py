@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 from statehouse_proto.services import STATE_SERVICE, methods
@@ -48,6 +48,15 @@ _VERSIONS_MAX = 64 * 1024
 
 _UNSENT_BYTES_MAX = limits.MESSAGE_BYTES_MAX
 """Bytes of replies waiting for the client, beyond which reads wait."""
+
+
+class _Read(NamedTuple):
+    """A read of given keys that was checked."""
+
+    call_id: int
+    kind: str
+    request: Any
+    keys: int
 
 
 class Exchange:
@@ -137,26 +146,19 @@ class _Stream:
 
     def _take(self, calls: Iterable[state_pb2.Call]) -> None:
         commits: list[tuple[Submission, Answered]] = []
-        current: list[state_pb2.Call] = []
-        stale: list[state_pb2.Call] = []
+        current: list[_Read] = []
+        stale: list[_Read] = []
+        settle = self._settle
         for call in calls:
+            kind, call_id = call.WhichOneof("call"), call.id
             try:
-                match call.WhichOneof("call"):
-                    case "commit":
-                        commits.append((submission(call.commit), partial(self._settle, call.id)))
-                    case "get":
-                        point_reads.check_get(call.get)
-                        (stale if is_stale(call.get.consistency) else current).append(call)
-                    case "get_many":
-                        point_reads.check_get_many(call.get_many)
-                        (stale if is_stale(call.get_many.consistency) else current).append(call)
-                    case _:
-                        raise Failure(
-                            Reason.INVALID_ARGUMENT,
-                            f"call {call.id} is of a kind this node does not know",
-                        )
+                if kind == "commit":
+                    commits.append((submission(call.commit), partial(settle, call_id)))
+                    continue
+                read = _read_of(call_id, kind, call)
+                (stale if is_stale(read.request.consistency) else current).append(read)
             except Exception as error:
-                self._failed(call, error)
+                self._failed(call_id, kind, error)
         if commits:
             self._backend.submit(commits)
         if current:
@@ -164,23 +166,23 @@ class _Stream:
         if stale:
             self._begin_answering(stale, stale=True)
 
-    def _begin_answering(self, calls: Sequence[state_pb2.Call], *, stale: bool) -> None:
-        task = asyncio.create_task(self._answer(calls, stale=stale))
+    def _begin_answering(self, reads: Sequence[_Read], *, stale: bool) -> None:
+        task = asyncio.create_task(self._answer(reads, stale=stale))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
-    async def _answer(self, calls: Sequence[state_pb2.Call], *, stale: bool) -> None:
+    async def _answer(self, reads: Sequence[_Read], *, stale: bool) -> None:
         try:
             view = await self._backend.view(stale=stale)
         except Exception as error:
-            for call in calls:
-                self._failed(call, error)
+            for read in reads:
+                self._failed(read.call_id, read.kind, error)
             return
         try:
             keys = 0
-            for call in calls:
-                self._answer_from(view, call)
-                keys += 1 + len(call.get_many.keys)
+            for read in reads:
+                self._answer_from(view, read)
+                keys += read.keys
                 if keys >= limits.CHUNK_ROWS_MAX:
                     keys = 0
                     await asyncio.sleep(0)
@@ -190,33 +192,41 @@ class _Stream:
         finally:
             view.close()
 
-    def _answer_from(self, view: View, call: state_pb2.Call) -> None:
+    def _answer_from(self, view: View, read: _Read) -> None:
+        # A message of one reply; messages of repeated fields may be joined as bytes.
+        response = state_pb2.ExchangeResponse()
+        reply = response.replies.add()
+        reply.id = read.call_id
         try:
-            if call.HasField("get"):
-                told = point_reads.get(view, call.get, self._now_us)
-                self._reply(state_pb2.Reply(id=call.id, get=told))
+            if read.kind == "get":
+                point_reads.fill_get(reply.get, view, read.request, self._now_us)
             else:
-                many = point_reads.get_many(view, call.get_many, self._now_us)
-                self._reply(state_pb2.Reply(id=call.id, get_many=many))
+                point_reads.fill_get_many(reply.get_many, view, read.request, self._now_us)
         except Exception as error:
-            self._failed(call, error)
+            self._failed(read.call_id, read.kind, error)
+        else:
+            self._send(response)
 
     # -- Replies out
 
     def _settle(self, call_id: int, answer: Committed | Exception) -> None:
         if isinstance(answer, Exception):
-            self._reply(_error_reply(call_id, "commit", answer))
-        else:
-            # Written into their message when it is made: that costs a third of one for each.
-            self._committed.append((call_id, answer))
+            self._failed(call_id, "commit", answer)
+            return
+        # Written into their message when it is made: that costs a third of one for each.
+        if not self._committed:
             self._news.set()
+        self._committed.append((call_id, answer))
 
-    def _failed(self, call: state_pb2.Call, error: Exception) -> None:
-        self._reply(_error_reply(call.id, call.WhichOneof("call"), error))
+    def _failed(self, call_id: int, kind: str | None, error: Exception) -> None:
+        failure = failure_of(_EXCHANGE if kind is None else _METHOD_OF[kind], error)
+        code, _ = status_codes.CODES[failure.reason].value
+        details = status_codes.details_message(failure)
+        reply = state_pb2.Reply(id=call_id, error=details, code=code)
+        self._send(state_pb2.ExchangeResponse(replies=[reply]))
 
-    def _reply(self, reply: state_pb2.Reply) -> None:
-        # Messages of repeated fields may be joined as bytes: the result is the message of all.
-        encoded = state_pb2.ExchangeResponse(replies=[reply]).SerializeToString()
+    def _send(self, response: state_pb2.ExchangeResponse) -> None:
+        encoded = response.SerializeToString()
         self._replies.append(encoded)
         self._unsent_bytes += len(encoded)
         self._news.set()
@@ -277,7 +287,12 @@ def _calls_of(payload: bytes) -> Sequence[state_pb2.Call]:
     return calls
 
 
-def _error_reply(call_id: int, kind: str | None, error: Exception) -> state_pb2.Reply:
-    failure = failure_of(_EXCHANGE if kind is None else _METHOD_OF[kind], error)
-    code, _ = status_codes.CODES[failure.reason].value
-    return state_pb2.Reply(id=call_id, error=status_codes.details_message(failure), code=code)
+def _read_of(call_id: int, kind: str | None, call: state_pb2.Call) -> _Read:
+    """A read that may be answered; refuses what may not be asked."""
+    if kind == "get":
+        point_reads.check_get(call.get)
+        return _Read(call_id, kind, call.get, 1)
+    if kind == "get_many":
+        point_reads.check_get_many(call.get_many)
+        return _Read(call_id, kind, call.get_many, 1 + len(call.get_many.keys))
+    raise Failure(Reason.INVALID_ARGUMENT, f"call {call_id} is of a kind this node does not know")

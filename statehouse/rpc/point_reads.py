@@ -38,22 +38,29 @@ def check_get(request: state_pb2.GetRequest) -> None:
 
 def get(view: View, request: state_pb2.GetRequest, now_us: points.NowUs) -> state_pb2.GetResponse:
     """The answer to a request that was checked."""
-    record, served_at = _record(view, request, now_us)
-    return state_pb2.GetResponse(
-        record=convert.record_to_wire(request.key, record), served_at=served_at
-    )
+    response = state_pb2.GetResponse()
+    fill_get(response, view, request, now_us)
+    return response
 
 
-def _record(
-    view: View, request: state_pb2.GetRequest, now_us: points.NowUs
-) -> tuple[Record | None, int]:
-    names = request.namespace, request.agent_id, request.key
+def fill_get(
+    response: state_pb2.GetResponse,
+    view: View,
+    request: state_pb2.GetRequest,
+    now_us: points.NowUs,
+) -> None:
+    """As `get`, in an empty message that lies in its place already."""
+    namespace, agent_id, key = request.namespace, request.agent_id, request.key
     if request.version:
-        return view.get_version(*names, request.version), view.commit_ts
-    if request.HasField("at"):
-        at = _at(view, request, now_us)
-        return view.get(*names, at), at
-    return view.get(*names), view.commit_ts
+        record: Record | None = view.get_version(namespace, agent_id, key, request.version)
+        served_at = view.commit_ts
+    elif request.HasField("at"):
+        served_at = _at(view, request, now_us)
+        record = view.get(namespace, agent_id, key, served_at)
+    else:
+        record, served_at = view.get(namespace, agent_id, key), view.commit_ts
+    convert.fill_record(response.record, key, record)
+    response.served_at = served_at
 
 
 def _at(
@@ -80,15 +87,26 @@ def get_many(
     view: View, request: state_pb2.GetManyRequest, now_us: points.NowUs
 ) -> state_pb2.GetManyResponse:
     """The answer to a request that was checked; refuses when it would exceed one message."""
+    response = state_pb2.GetManyResponse()
+    fill_get_many(response, view, request, now_us)
+    return response
+
+
+def fill_get_many(
+    response: state_pb2.GetManyResponse,
+    view: View,
+    request: state_pb2.GetManyRequest,
+    now_us: points.NowUs,
+) -> None:
+    """As `get_many`, in an empty message that lies in its place already."""
     at = _at(view, request, now_us) if request.HasField("at") else None
-    response = state_pb2.GetManyResponse(served_at=view.commit_ts if at is None else at)
+    response.served_at = view.commit_ts if at is None else at
     size_bytes = 0
     for key in request.keys:
         record = view.get(request.namespace, request.agent_id, key, at)
         size_bytes += len(key) * 4 + (0 if record is None else len(record.value))
         _check_bytes(size_bytes)
-        response.records.append(convert.record_to_wire(key, record))
-    return response
+        convert.fill_record(response.records.add(), key, record)
 
 
 def _check_bytes(size_bytes: int) -> None:

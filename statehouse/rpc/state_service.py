@@ -119,11 +119,8 @@ class StateService:
 def submission(request: state_pb2.CommitRequest) -> Submission:
     """What is proposed for a commit; refuses what may not enter the log."""
     transaction, marked = convert.transaction_from_wire(request)
-    return Submission(
-        born_at=request.op_id.born_at,
-        acknowledged_through=request.op_id.acknowledged_through,
-        transaction=validation.check_transaction(transaction, marked),
-    )
+    encoded, op_id = validation.check_transaction(transaction, marked), request.op_id
+    return Submission(op_id.born_at, op_id.acknowledged_through, encoded)
 
 
 def _record_bytes(record: Record) -> int:

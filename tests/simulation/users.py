@@ -198,7 +198,7 @@ class User:
                 self._committed(told, result)
                 then(told)
 
-        self._carry_out(pending.send(self._session.deadline_s()), ended)
+        self._carry_out(pending.send(), ended)
 
     def _committed(self, told: Commit, result: Any) -> None:
         word = "done"

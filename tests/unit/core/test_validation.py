@@ -57,6 +57,21 @@ def test_a_long_name_names_the_limit(name):
     assert failure.limit.actual == len(name.encode())
 
 
+@pytest.mark.parametrize(
+    ("names", "field"),
+    [
+        (("n\na", "k", ""), "namespace"),
+        (("n\na\nk", "", ""), "namespace"),
+        (("n", "a\nk", ""), "agent_id"),
+        (("", "n\na", "k"), "namespace"),
+        (("n", "a", "k\n"), "key"),
+    ],
+)
+def test_no_name_makes_up_for_another(names, field):
+    failure = refusal(validation.check_names, *names)
+    assert failure.message.startswith(field)
+
+
 def test_only_a_prefix_may_be_empty():
     validation.check_scope("n", "a", "")
     assert refusal(validation.check_scope, "n", "", "").message.startswith("agent_id is empty")

@@ -212,7 +212,7 @@ class TestMerge:
         session = merging_of(
             difference(k0=(b"1", b"2")), difference(), lost(), GetMany=[versions(1)]
         )
-        monkeypatch.setattr(session, "deadline_s", lambda: 0.0)
+        monkeypatch.setattr(session, "timeout_s", 0.0)
         with pytest.raises(OutcomeUnknownError, match="merge again"):
             merged(session)
 
@@ -276,7 +276,7 @@ class TestForks:
 
     def test_an_unknown_outcome_says_where_to_look(self, monkeypatch):
         session = ScriptedSession(Status=STATUS, Resolve=[resolved(9)], Commit=[lost()])
-        monkeypatch.setattr(session, "deadline_s", lambda: 0.0)
+        monkeypatch.setattr(session, "timeout_s", 0.0)
         with pytest.raises(OutcomeUnknownError, match=r"lineage\('b'\)"):
             self.forked(session)
 

@@ -29,10 +29,10 @@ def op_of(client_id, born_at, sequence):
 
 
 def precondition_bytes(namespace, agent_id, key, kind, number):
-    scope = commit_bytes.scope(namespace, agent_id)
+    place = commit_bytes.place(namespace, agent_id, key)
     if kind == "absent":
-        return commit_bytes.expects_absent(scope, key)
-    return getattr(commit_bytes, f"expects_{kind}")(scope, key, number)
+        return commit_bytes.expects_absent(place)
+    return getattr(commit_bytes, f"expects_{kind}")(place, number)
 
 
 @given(
@@ -45,7 +45,7 @@ def precondition_bytes(namespace, agent_id, key, kind, number):
 def test_a_commit_is_the_message_of_its_parts(writes, demands, op_id, facts, txn_id):
     client_id, born_at, sequence, acknowledged = op_id
     fields = [
-        commit_bytes.operation(commit_bytes.scope(namespace, agent_id), key, value)
+        commit_bytes.operation(commit_bytes.place(namespace, agent_id, key), value)
         for namespace, agent_id, key, value in writes
     ]
     fields += [precondition_bytes(*demand) for demand in demands]

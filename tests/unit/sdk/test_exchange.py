@@ -13,6 +13,7 @@ from statehouse_proto.v2 import state_pb2 as state
 from statehouse_sdk import ConflictError, OutcomeUnknownError, Statehouse, StatehouseError
 from statehouse_sdk import exchange as exchange_module
 from statehouse_sdk.exchange import Closed, Exchange, Lost
+from statehouse_sdk.exchange_calls import TooLargeToShare
 from statehouse_sdk.limits import EXCHANGE_CALLS_MAX, MESSAGE_BYTES_MAX
 
 from tests.fakes.fake_cluster import Break, LoseAnswer, Refuse, Stall
@@ -159,7 +160,8 @@ class TestOneStream:
 
     def test_a_call_that_no_message_can_hold_does_not_travel_here(self, exchange):
         request = state.GetRequest(key="x" * MESSAGE_BYTES_MAX)
-        assert exchange.ask("get", request, 1.0) is None
+        with pytest.raises(TooLargeToShare):
+            exchange.ask("get", request, 1.0)
 
     def test_a_late_reply_goes_to_nobody(self, wire, exchange):
         late = Asking(exchange, timeout_s=0.05)

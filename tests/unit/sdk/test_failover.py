@@ -20,6 +20,7 @@ from statehouse_sdk import (
     UnavailableError,
     session,
 )
+from statehouse_sdk.exchange import Exchange
 
 from tests.fakes.fake_cluster import (
     Break,
@@ -251,14 +252,14 @@ class TestExactlyOnce:
         put(blocking)
         tx = blocking.begin_transaction()
         tx.write("a", "k", 2)
-        really = blocking._session._transport.call
+        really = Exchange.ask
 
-        def interrupted(*arguments, **options):
-            really(*arguments, **options)
+        def interrupted(*arguments):
+            really(*arguments)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(blocking._session._transport, "call", interrupted)
+            patched.setattr(Exchange, "ask", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 tx.commit()
         with pytest.raises(OutcomeUnknownError):

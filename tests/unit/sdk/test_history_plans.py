@@ -105,7 +105,7 @@ class TestVersions:
 
     def test_it_raises_when_nothing_answers(self, monkeypatch):
         session = ScriptedSession(Versions=[lost() for _ in range(1000)])
-        monkeypatch.setattr(session, "deadline_s", lambda: 0.0)
+        monkeypatch.setattr(session, "timeout_s", 0.0)
         with pytest.raises(UnavailableError):
             versions_of(session)
 

@@ -111,7 +111,7 @@ class TestAcknowledging:
     def test_an_unknown_outcome_is_learnt_by_the_next_acknowledgement(self, monkeypatch):
         session, reader = existing(lost(), done(4), done(5))
         deadline_s = session.deadline_s
-        monkeypatch.setattr(session, "deadline_s", lambda: 0.0)
+        monkeypatch.setattr(session, "timeout_s", 0.0)
         with pytest.raises(OutcomeUnknownError, match="acknowledge again"):
             session.run(reader._acknowledging(session, 7))
         monkeypatch.setattr(session, "deadline_s", deadline_s)
