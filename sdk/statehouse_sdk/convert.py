@@ -24,6 +24,8 @@ from statehouse_sdk.models import (
     ReplayEvent,
     StateResult,
     datetime_of_us,
+    made_event,
+    made_operation,
     us_of_datetime,
 )
 
@@ -123,13 +125,17 @@ def value_message(value: Any) -> common.Value:
 
 def value_of(message: common.Value) -> values.StateValue:
     """A value as it is read; an empty message is a delete's None."""
+    # To ask for the kind costs more than to read what there is, and few values are empty.
     text = message.json
     if text:
         return values.decode(text, True)
+    raw = message.raw
+    if raw:
+        return raw
     kind = message.WhichOneof("kind")
     if kind is None:
         return None
-    return values.decode(message.raw if kind == "raw" else text, kind == "json")
+    return values.decode(text, kind == "json")
 
 
 def result_of(record: state.Record, served_at: int, key: str = "") -> StateResult:
@@ -188,10 +194,10 @@ def metadata_of(message: state.Metadata) -> Metadata:
 
 
 def event_of(
-    event: state.Event, namespace: str, agent_id: str, *, with_proof: bool = False
+    event: state.Event, namespace: str, agent_id: str, with_proof: bool = False
 ) -> ReplayEvent:
     """An event of a replay of this scope."""
-    return ReplayEvent(
+    return made_event(
         event.txn_id,
         event.commit_ts,
         [operation_of(operation) for operation in event.operations],
@@ -218,19 +224,16 @@ def _stored(message: common.Value) -> bytes | None:
 
 def operation_of(operation: state.EventOperation, *, withheld: bool = False) -> Operation:
     """An operation of an event; `withheld`: its value is not told."""
-    if operation.HasField("mark"):
-        mark = convert_marks.mark_of(operation.mark)
-        return Operation(
-            "", None, operation.version, False, operation.namespace, operation.agent_id, mark
-        )
-    deleted = not operation.HasField("value")
-    return Operation(
-        operation.key,
-        None if deleted or withheld else value_of(operation.value),
-        operation.version,
-        deleted,
-        operation.namespace,
-        operation.agent_id,
+    value, deleted, mark = None, False, None
+    key, agent_id = operation.key, operation.agent_id
+    if operation.HasField("value"):
+        value = None if withheld else value_of(operation.value)
+    elif operation.HasField("mark"):
+        key, mark = "", convert_marks.mark_of(operation.mark)
+    else:
+        deleted = True
+    return made_operation(
+        key, value, operation.version, deleted, operation.namespace, agent_id, mark
     )
 
 

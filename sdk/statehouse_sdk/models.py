@@ -28,7 +28,7 @@ At = int | datetime | str
 
 def datetime_of_us(time_us: int) -> datetime:
     """The aware UTC datetime of microseconds since 1970."""
-    return _EPOCH + timedelta(microseconds=time_us)
+    return _EPOCH + timedelta(0, 0, time_us)
 
 
 def us_of_datetime(moment: datetime) -> int:
@@ -252,3 +252,66 @@ class ReplayEvent:
         from statehouse_sdk.formatting import format_event_pretty
 
         return "\n".join(format_event_pretty(self)) or f"<event {self.txn_id}: no operations>"
+
+
+# A replay makes these two by the hundred thousand, and each field that a frozen dataclass is given
+# when it is made costs a call. So they are filled as plain objects of the same fields, and become
+# what they are, frozen, when all is in place.
+
+
+class _OpenOperation:
+    __slots__ = Operation.__slots__
+
+
+class _OpenEvent:
+    __slots__ = ReplayEvent.__slots__
+
+
+def made_operation(
+    key: str,
+    value: StateValue,
+    version: int,
+    deleted: bool,
+    namespace: str,
+    agent_id: str,
+    mark: Mark | None,
+) -> Operation:
+    """As `Operation`, in a third of the time."""
+    told: Any = _OpenOperation()
+    told.key = key
+    told.value = value
+    told.version = version
+    told.deleted = deleted
+    told.namespace = namespace
+    told.agent_id = agent_id
+    told.mark = mark
+    told.__class__ = Operation
+    operation: Operation = told
+    return operation
+
+
+def made_event(
+    txn_id: str,
+    commit_ts: int,
+    operations: list[Operation],
+    namespace: str,
+    agent_id: str,
+    committed_at: datetime | None,
+    metadata: Metadata,
+    chain_hash: bytes,
+    proof: Proof | None,
+) -> ReplayEvent:
+    """As `ReplayEvent`, in a third of the time."""
+    told: Any = _OpenEvent()
+    told.txn_id = txn_id
+    told.commit_ts = commit_ts
+    told.operations = operations
+    told.namespace = namespace
+    told.agent_id = agent_id
+    told.committed_at = committed_at
+    told.metadata = metadata
+    told.hash = chain_hash
+    told.proof = proof
+    told.__class__ = ReplayEvent
+    event: ReplayEvent = told
+    return event

@@ -6,7 +6,6 @@ resumes from is only what it has seen in events, or what a message without event
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,9 @@ from statehouse_sdk.models import Progress
 from statehouse_sdk.streams import read_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from statehouse_sdk.models import ReplayEvent
     from statehouse_sdk.plans import Telling
     from statehouse_sdk.session import Session
 
@@ -32,13 +32,6 @@ class _Reading:
         self._progress = progress
         self._through = 0
         self._handed_out = 0
-        # Turned into what users hold one by one, as they are asked for.
-        self._told = partial(
-            convert.event_of,
-            namespace=request.namespace,
-            agent_id=request.agent_id,
-            with_proof=request.with_proof,
-        )
 
     def rest(self) -> state.ReplayRequest | None:
         """The request for what is still to come; None if a limit is reached."""
@@ -59,13 +52,21 @@ class _Reading:
         if news:
             self._through = news[-1].commit_ts
             self._handed_out += len(news)
-            told = map(self._told, news)
+            told = self._told(news)
             through = Progress(max(self._through, response.served_at))
             return chain(told, (through,)) if self._progress else told
         if response.events or not self._tells_emptiness():
             return None
         self._through = max(self._through, response.served_at)
         return (Progress(self._through),) if self._progress else None
+
+    def _told(self, news: Iterable[state.Event]) -> Iterator[ReplayEvent]:
+        """Turned into what users hold one by one, as they are asked for."""
+        request, event_of = self._request, convert.event_of
+        namespace, agent_id = request.namespace, request.agent_id
+        with_proof = request.with_proof
+        for event in news:
+            yield event_of(event, namespace, agent_id, with_proof)
 
     def _tells_emptiness(self) -> bool:
         # Before the first event of "the last N", emptiness up to here says nothing of those N.

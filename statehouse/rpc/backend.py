@@ -116,11 +116,13 @@ class View(Protocol):
         run_id: str = "",
         caused_by: int = 0,
         with_proof: bool = False,
+        read_ahead: int = 1,
     ) -> Iterator[Event | None]:
         """The events that have an operation in scope, with those operations only.
 
         prefix: only operations on keys that begin so. run_id, caused_by: only events whose metadata
-        says so. ValueError: an agent or a run without its namespace, or a run and a cause together.
+        says so. read_ahead: how many are asked for at once, for those cost less together.
+        ValueError: an agent or a run without its namespace, or a run and a cause together.
         """
 
     def links(self, start_ts: int = 1, end_ts: int | None = None) -> Iterator[Event]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 from statehouse.core import limits
@@ -52,12 +51,6 @@ async def chunked(
             chunk, size_bytes, told_at_s = [], 0, clock()
     if chunk:
         yield chunk
-
-
-async def first_chunk(rows: Iterable[Row | None], size: Callable[[Row], int]) -> list[Row]:
-    """The first of those lists; empty when there is no row. `rows` is let go."""
-    async with aclosing(chunked(rows, size)) as chunks:
-        return await anext(chunks, [])
 
 
 async def pages(

@@ -35,48 +35,72 @@ def replay_response(events: Sequence[bytes], served_at: int) -> bytes:
 
 def event_field(event: Event) -> bytes:
     """An event as a field of a ReplayResponse."""
-    parts = [b"\x08", varint(event.commit_ts), b"\x10", varint(event.committed_at_us)]
     txn_id = event.txn_id.encode()
-    parts += (b"\x1a", varint(len(txn_id)), txn_id)
+    rest = b"".join(map(_operation, event.operations))
     if event.metadata != _NO_METADATA:
-        metadata = _metadata(event.metadata)
-        parts += (b"\x22", varint(len(metadata)), metadata)
-    for operation in event.operations:
-        encoded = _operation(operation)
-        parts += (b"\x2a", varint(len(encoded)), encoded)
-    parts += (b"\x32", varint(len(event.hash)), event.hash)
+        rest = _sized(b"\x22", _metadata(event.metadata)) + rest
+    encoded = b"\x08%b\x10%b\x1a%b%b%b\x32%b%b" % (
+        _growing(event.commit_ts),
+        _growing(event.committed_at_us),
+        varint(len(txn_id)),
+        txn_id,
+        rest,
+        varint(len(event.hash)),
+        event.hash,
+    )
     if event.body:
-        parts += (b"\x3a", varint(len(event.previous_hash)), event.previous_hash)
-        parts += (b"\x42", varint(len(event.body)), event.body)
-    encoded = b"".join(parts)
-    return b"".join((b"\x0a", varint(len(encoded)), encoded))
+        encoded += _sized(b"\x3a", event.previous_hash) + _sized(b"\x42", event.body)
+    return _sized(b"\x0a", encoded)
+
+
+def _sized(tag: bytes, field: bytes) -> bytes:
+    """A field with its length before."""
+    return b"%b%b%b" % (tag, varint(len(field)), field)
+
+
+def _growing(number: int) -> bytes:
+    """As `varint`, for what grows from event to event by little: most of it stays the same."""
+    if number < len(_LOW_BYTES):
+        return varint(number)
+    return _LOW_BYTES[number & 0x3FFF] + _high_bytes(number >> 14)
+
+
+_LOW_BYTES = tuple([bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(1 << 14)])
+_high_bytes = lru_cache(maxsize=256)(_growing)
 
 
 def _operation(operation: EventOperation) -> bytes:
-    if marks.is_mark(operation.agent_id, operation.key):
+    """An operation as a field of an event."""
+    names = _names(operation.namespace, operation.agent_id, operation.key)
+    if not names:
         message = state_pb2.EventOperation()
         convert.fill_event_operation(message, operation)
-        return message.SerializeToString()
-    namespace, agent_id = operation.namespace.encode(), operation.agent_id.encode()
-    key, kind = operation.key.encode(), operation.kind
-    parts = [
-        b"\x0a",
-        varint(len(namespace)),
-        namespace,
-        b"\x12",
-        varint(len(agent_id)),
-        agent_id,
-        b"\x1a",
-        varint(len(key)),
-        key,
-        b"\x20",
-        varint(operation.version),
-    ]
-    if kind != _TOMBSTONE:
-        size = varint(len(operation.value))
-        whole = varint(1 + len(size) + len(operation.value))
-        parts += (b"\x2a", whole, _VALUE_TAGS[kind], size, operation.value)
-    return b"".join(parts)
+        return _sized(b"\x2a", message.SerializeToString())
+    version, value = varint(operation.version), operation.value
+    tags = b"" if operation.kind == _TOMBSTONE else _value_tags(operation.kind, len(value))
+    size = varint(len(names) + len(version) + len(tags) + len(value))
+    return b"\x2a%b%b%b%b%b" % (size, names, version, tags, value)
+
+
+# The operations of a replay name few keys, each again and again, and their values are alike.
+@lru_cache(maxsize=1024)
+def _names(namespace: str, agent_id: str, key: str) -> bytes:
+    """An operation up to its version; empty for a mark, which is told in another way."""
+    if marks.is_mark(agent_id, key):
+        return b""
+    parts: list[bytes] = []
+    for tag, name in ((b"\x0a", namespace), (b"\x12", agent_id), (b"\x1a", key)):
+        encoded = name.encode()
+        parts += (tag, varint(len(encoded)), encoded)
+    return b"".join((*parts, b"\x20"))
+
+
+@lru_cache(maxsize=1024)
+def _value_tags(kind: int, size_bytes: int) -> bytes:
+    """What stands before so many bytes of a value."""
+    size = varint(size_bytes)
+    whole = varint(1 + len(size) + size_bytes)
+    return b"".join((b"\x2a", whole, _VALUE_TAGS[kind], size))
 
 
 @lru_cache(maxsize=64)

@@ -13,9 +13,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from statehouse.core import validation
+from statehouse.core import limits, validation
 from statehouse.core.errors import Failure, Reason
-from statehouse.rpc import chunks, convert, points
+from statehouse.rpc import chunks, points
 from statehouse.rpc.event_bytes import event_field, replay_response
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ class _Scope:
         return bool(self.agent_id) and not (self.prefix or self.run_id or self.caused_by)
 
     def events(
-        self, view: View, start: int, end: int, *, newest_first: bool = False
+        self, view: View, start: int, end: int, at_once: int, *, newest_first: bool = False
     ) -> Iterator[Event | None]:
+        """at_once: how many are looked at before others get their turn."""
         if self.proof_only:
             return view.links(start, end)
         return view.events(
@@ -70,6 +71,7 @@ class _Scope:
             run_id=self.run_id,
             caused_by=self.caused_by,
             with_proof=self.with_proof,
+            read_ahead=at_once,
         )
 
 
@@ -156,7 +158,7 @@ async def _start_of_last(
     """
     clock = asyncio.get_running_loop().time
     seen, told_at_s = 0, clock()
-    for event in scope.events(view, start, end, newest_first=True):
+    for event in scope.events(view, start, end, _COUNT_ROWS_AT_ONCE, newest_first=True):
         seen += event is not None
         if event is not None and seen == count:
             yield event.commit_ts
@@ -177,7 +179,7 @@ async def _stretch(
     while start <= end:
         events, through = await _next(scope, view, start, end, left)
         if events or clock() - told_at_s >= _MARK_INTERVAL_S:
-            yield replay_response([event_field(event) for event in events], through)
+            yield replay_response(events, through)
             told_at_s, told_through = clock(), through
         if limit and len(events) == left:
             return
@@ -195,7 +197,7 @@ async def _follow(
     told_through, told_at_s = through, clock()
     while True:
         interval_s = _MARK_INTERVAL_S if through > told_through else _PROGRESS_INTERVAL_S
-        events: list[Event] = []
+        events: list[bytes] = []
         try:
             async with asyncio.timeout_at(told_at_s + interval_s):
                 await backend.grown(through, stale=stale)
@@ -209,22 +211,34 @@ async def _follow(
             finally:
                 view.close()
         if events or clock() >= told_at_s + interval_s:
-            yield replay_response([event_field(event) for event in events], through)
+            yield replay_response(events, through)
             told_through, told_at_s = through, clock()
 
 
 async def _next(
     scope: _Scope, view: View, start: int, end: int, limit: int
-) -> tuple[list[Event], int]:
+) -> tuple[list[bytes], int]:
     """What fits into one message, and the commit_ts through which it leaves nothing out."""
     # A window costs a seek and a message: those of an agent must not grow with all others' history.
     window_end = end if scope.finds_at_once else min(end, start + _WINDOW_COMMITS - 1)
-    rows = chunks.at_most(scope.events(view, start, window_end), limit)
-    events = await chunks.first_chunk(rows, convert.event_size_bytes)
-    if events:
-        return events, events[-1].commit_ts
+    events_max = min(limit or limits.CHUNK_ROWS_MAX, limits.CHUNK_ROWS_MAX)
+    # Not by chunks.py: a replay knows what its events take only when it has written them.
+    told: list[bytes] = []
+    size_bytes = through = 0
+    for event in scope.events(view, start, window_end, events_max):
+        if event is None:
+            await asyncio.sleep(0)
+            continue
+        field = event_field(event)
+        told.append(field)
+        through = event.commit_ts
+        size_bytes += len(field)
+        if len(told) == events_max or size_bytes >= limits.CHUNK_BYTES_MAX:
+            break
+    if told:
+        return told, through
     await asyncio.sleep(0)
-    return events, window_end
+    return told, window_end
 
 
 def _invalid(message: str) -> Failure:

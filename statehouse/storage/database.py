@@ -37,7 +37,7 @@ from statehouse.core.keys import Table
 from statehouse.storage.faults import REPLACE_MEMBER, StoreFailed, StoreRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from rocksdict import RdictIter
@@ -180,6 +180,26 @@ class Database:
         except Exception as error:
             raise self._failed("read", error) from error
         return row
+
+    def some(
+        self, table: Table, keys: Iterable[bytes], backward: bool = False
+    ) -> Iterator[bytes | None]:
+        try:
+            rows = self._tables[table].iter()
+            step = rows.prev if backward else rows.next
+            found = None
+            for key in keys:
+                if found is not None:
+                    step()
+                    found = rows.key()
+                if found != key:
+                    rows.seek(key)
+                    found = rows.key()
+                    if found is None:
+                        rows.status()
+                yield rows.value() if found == key else None
+        except Exception as error:
+            raise self._failed("read", error) from error
 
     def first(self, table: Table, key: bytes) -> Row | None:
         return self._found(table, key, backward=False)

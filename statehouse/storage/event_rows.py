@@ -1,46 +1,47 @@
 """Owns the reading of events one after another, each by its commit_ts.
 
-An agent that writes much has many of its events side by side: there the next is reached by stepping
-on, at a fraction of what looking it up costs. It must not know what an event holds.
+An agent that writes much has many of its events side by side, or nearly so: there the next is
+reached from the one before, at a fraction of what looking it up costs. It must not know what an
+event holds.
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from statehouse.core.keys import Table, u64
+from statehouse.storage.faults import RowLost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from statehouse.storage.rows import Row, Rows
+    from statehouse.storage.rows import Rows
 
-NEAR_COMMITS: Final = 8
-"""An event so close to the one before is reached by stepping over those between."""
+Numbered = tuple[int, bytes]
+"""The commit_ts of an event, and its row."""
+
+NEAR_COMMITS: Final = 16
+"""Within so many commits the next event mostly lies in the block of the one before."""
 
 
-class EventRows:
-    """The rows of events, asked for in commit order or (newest first) against it."""
+def rows_of(rows: Rows, numbers: Iterable[int], *, newest_first: bool) -> Iterator[Numbered]:
+    """The rows of these events, which come in commit order or (newest first) against it.
 
-    def __init__(self, rows: Rows, *, newest_first: bool) -> None:
-        self._rows = rows
-        self._walk = rows.backward if newest_first else rows.forward
-        self._steps: Iterator[Row] | None = None
-        self._before = -NEAR_COMMITS
-
-    def row(self, commit_ts: int) -> bytes | None:
-        """The row of this event; None when there is none."""
-        steps = abs(commit_ts - self._before)
-        self._before = commit_ts
+    RowLost: one of them is not there.
+    """
+    key = b""
+    near = rows.some(Table.EVENTS, iter(lambda: key, None), newest_first)
+    before = -NEAR_COMMITS
+    for commit_ts in numbers:
         key = u64(commit_ts)
-        if steps <= NEAR_COMMITS:
-            if self._steps is None:
-                self._steps = self._walk(Table.EVENTS, key, b"")
-                steps = 1
-            for found, row in islice(self._steps, steps):
-                if found == key:
-                    return row
-        # Far off; or the steps did not lead there, as they do where no event is missing.
-        self._steps = None
-        return self._rows.get(Table.EVENTS, key)
+        is_near = abs(commit_ts - before) <= NEAR_COMMITS
+        row = next(near) if is_near else rows.get(Table.EVENTS, key)
+        if row is None:
+            raise lost(commit_ts)
+        before = commit_ts
+        yield commit_ts, row
+
+
+def lost(commit_ts: int) -> RowLost:
+    """An event that must be there is not."""
+    return RowLost(f"the event of commit_ts {commit_ts} is not in the database")

@@ -14,33 +14,20 @@ from typing import TYPE_CHECKING
 
 from statehouse.core import codec, marks
 from statehouse.core.digest import GENESIS, HASH_BYTES
-from statehouse.core.keys import (
-    Table,
-    latest_key,
-    number_of,
-    record_key,
-    run_key,
-    u64,
-)
-from statehouse.core.model import Event, EventHeader, EventOperation, Kind
+from statehouse.core.keys import Table, number_of, run_key, u64
+from statehouse.core.model import Event, EventHeader, EventOperation
 from statehouse.storage.breath import BREATH_ROWS
-from statehouse.storage.event_rows import EventRows
-from statehouse.storage.faults import RowLost
+from statehouse.storage.event_rows import lost, rows_of
+from statehouse.storage.event_values import AHEAD_BYTES, ReadAhead, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from statehouse.core.codec import EventBody, EventOperationRow
+    from statehouse.storage.event_rows import Numbered
+    from statehouse.storage.event_values import Found
     from statehouse.storage.lineage import Lineage
     from statehouse.storage.rows import Rows
-
-Numbered = tuple[int, bytes]
-"""The commit_ts of an event, and its row."""
-
-# A member of an enum costs a lookup; this one is asked for with every operation.
-_RECORDS = Table.RECORDS
-_TOMBSTONE = Kind.TOMBSTONE.value
-_HEADER = codec.RECORD_HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +43,26 @@ class Scope:
     def everything(self) -> bool:
         return self.namespace is None and not self.prefix
 
-    def operations(self, body: EventBody) -> Iterable[EventOperationRow]:
+    def operations(self, body: EventBody) -> Sequence[EventOperationRow]:
         """Those of the event that are in scope."""
-        if self.everything:
-            return body.operations
-        return [told for told in body.operations if self._has(told, body.commit_ts)]
-
-    def _has(self, told: EventOperationRow, commit_ts: int) -> bool:
-        if self.namespace is not None and told.namespace != self.namespace:
-            return False
-        if self.prefix and not told.key.startswith(self.prefix):
-            return False
-        if self.agents is None:
-            return told.agent_id[:1] != marks.FIRST
-        return commit_ts <= self.agents.get(told.agent_id, 0)
+        found: Sequence[EventOperationRow] = body.operations
+        commit_ts, namespace, agents = body.commit_ts, self.namespace, self.agents
+        if agents is not None:
+            through = agents.get
+            found = [
+                told
+                for told in found
+                if through(told.agent_id, 0) >= commit_ts and told.namespace == namespace
+            ]
+        elif not self.everything:
+            found = [
+                told
+                for told in found
+                if namespace in (None, told.namespace) and told.agent_id[:1] != marks.FIRST
+            ]
+        if self.prefix:
+            found = [told for told in found if told.key.startswith(self.prefix)]
+        return found
 
 
 class Events:
@@ -86,7 +79,7 @@ class Events:
         """The row of an event that must be there."""
         row = self._rows.get(Table.EVENTS, u64(commit_ts))
         if row is None:
-            raise _lost(commit_ts)
+            raise lost(commit_ts)
         return row
 
     def hash_at(self, commit_ts: int) -> bytes:
@@ -108,13 +101,7 @@ class Events:
 
     def value(self, told: EventOperationRow | EventOperation, commit_ts: int) -> bytes:
         """What an operation wrote."""
-        if told.kind == _TOMBSTONE:
-            return b""
-        prefix = latest_key(told.namespace, told.agent_id, told.key)
-        row = self._rows.get(_RECORDS, record_key(prefix, commit_ts, told.version))
-        if row is None:
-            raise RowLost(f"version {told.version} of key {told.key!r} is not in the database")
-        return row[_HEADER:]
+        return value_of(self._rows, told, commit_ts)
 
     # -- Many
 
@@ -126,19 +113,34 @@ class Events:
         return Scope(namespace, {level.agent_id: level.through for level in levels}, prefix)
 
     def told(
-        self, walk: Iterable[Numbered], scope: Scope, *, with_proof: bool
+        self, walk: Iterable[Numbered], scope: Scope, *, with_proof: bool, read_ahead: int
     ) -> Iterator[Event | None]:
-        """The events of a walk over rows that have something in scope."""
-        barren = 0
+        """The events of a walk over rows that have something in scope.
+
+        read_ahead: how many are asked for at once; so many may be read before the first is told.
+        """
+        ahead = ReadAhead(self._rows, read_ahead)
+        found: list[Found] = []
+        size_bytes = barren = 0
         for _, row in walk:
-            event = self._event(row, scope, with_proof)
-            if event is not None:
+            _, body = codec.decode_event_row(row)
+            operations = scope.operations(body)
+            if operations or scope.everything:
                 barren = 0
-                yield event
+                found.append((row, body, operations))
+                size_bytes += len(row) + len(operations) * ahead.value_bytes
+                if len(found) < ahead.room and size_bytes < AHEAD_BYTES:
+                    continue
             else:
                 barren += 1
-                if barren % BREATH_ROWS == 0:
-                    yield None
+                if barren % BREATH_ROWS:
+                    continue
+            yield from self._events(found, ahead, with_proof)
+            found.clear()
+            size_bytes = 0
+            if barren:
+                yield None
+        yield from self._events(found, ahead, with_proof)
 
     def walk(self, first: int, last: int, newest_first: bool = False) -> Iterator[Numbered]:
         """All events from first to last, both included."""
@@ -158,7 +160,7 @@ class Events:
     ) -> Iterator[Numbered]:
         """The events that touch an agent, its ancestors' before its own."""
         numbers = self.of_agent(namespace, agent_id, first, last, newest_first)
-        return self._numbered(numbers, newest_first)
+        return rows_of(self._rows, numbers, newest_first=newest_first)
 
     def of_agent(
         self, namespace: str, agent_id: str, first: int, last: int, newest_first: bool = False
@@ -176,22 +178,14 @@ class Events:
         """The events of a run that touch the namespace."""
         run = run_key(namespace, run_id)
         numbers = self._indexed(Table.RUNS, run, first, last, newest_first)
-        return self._numbered(numbers, newest_first)
+        return rows_of(self._rows, numbers, newest_first=newest_first)
 
     def walk_caused(
         self, cause: int, first: int, last: int, newest_first: bool = False
     ) -> Iterator[Numbered]:
         """The events that name the cause."""
         numbers = self._indexed(Table.CAUSES, u64(cause), first, last, newest_first)
-        return self._numbered(numbers, newest_first)
-
-    def _numbered(self, numbers: Iterable[int], newest_first: bool) -> Iterator[Numbered]:
-        rows = EventRows(self._rows, newest_first=newest_first)
-        for commit_ts in numbers:
-            row = rows.row(commit_ts)
-            if row is None:
-                raise _lost(commit_ts)
-            yield commit_ts, row
+        return rows_of(self._rows, numbers, newest_first=newest_first)
 
     def _indexed(
         self, table: Table, prefix: bytes, first: int, last: int, newest_first: bool
@@ -206,28 +200,31 @@ class Events:
                 return
             yield commit_ts
 
-    def _event(self, row: bytes, scope: Scope, with_proof: bool) -> Event | None:
-        chain_hash, body = codec.decode_event_row(row)
-        commit_ts = body.commit_ts
-        operations = tuple(
-            [_operation(told, self.value(told, commit_ts)) for told in scope.operations(body)]
-        )
-        if not operations and not scope.everything:
-            return None
-        return Event(
-            commit_ts,
-            body.committed_at_us,
-            body.txn_id,
-            body.metadata,
-            operations,
-            chain_hash,
-            self.hash_at(commit_ts - 1) if with_proof else b"",
-            row[HASH_BYTES:] if with_proof else b"",
-        )
-
-
-def _lost(commit_ts: int) -> RowLost:
-    return RowLost(f"the event of commit_ts {commit_ts} is not in the database")
+    def _events(
+        self, found: Sequence[Found], ahead: ReadAhead, with_proof: bool
+    ) -> Iterator[Event]:
+        values = iter(ahead.values(found))
+        before, previous = 0, GENESIS
+        for row, body, operations in found:
+            commit_ts, chain_hash = body.commit_ts, row[:HASH_BYTES]
+            if with_proof and before != commit_ts - 1:
+                previous = self.hash_at(commit_ts - 1)
+            yield Event(
+                commit_ts,
+                body.committed_at_us,
+                body.txn_id,
+                body.metadata,
+                tuple(
+                    [
+                        _operation(one, self.value(one, commit_ts) if value is None else value)
+                        for one, value in zip(operations, values, strict=False)
+                    ]
+                ),
+                chain_hash,
+                previous if with_proof else b"",
+                row[HASH_BYTES:] if with_proof else b"",
+            )
+            before, previous = commit_ts, chain_hash
 
 
 def _operation(told: EventOperationRow, value: bytes) -> EventOperation:

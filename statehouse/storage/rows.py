@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from statehouse.core.keys import Table
 
@@ -18,6 +18,11 @@ class Rows(Protocol):
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """One row."""
+
+    def some(
+        self, table: Table, keys: Iterable[bytes], backward: bool = False
+    ) -> Iterator[bytes | None]:
+        """As `get` of each key, lazily; it is for keys that ascend (backward: descend) closely."""
 
     def first(self, table: Table, key: bytes) -> Row | None:
         """The row with the least key that is not below `key`."""

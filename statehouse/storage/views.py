@@ -184,13 +184,15 @@ class StateView:
         run_id: str = "",
         caused_by: int = 0,
         with_proof: bool = False,
+        read_ahead: int = 1,
     ) -> Iterator[Event | None]:
         """The events from start_ts to end_ts, both included, that touch the scope.
 
         The scope is everything, a namespace but for its cursors, or one agent of it; prefix: and
         keys that begin so. An event tells only the operations in scope. run_id, caused_by: only
-        events whose metadata says so. ValueError: an agent or a run without its namespace, or a run
-        and a cause together.
+        events whose metadata says so. read_ahead: how many are asked for at once, for those cost
+        less together. ValueError: an agent or a run without its namespace, or a run and a cause
+        together.
         """
         if namespace is None and (agent_id is not None or run_id):
             raise ValueError("the events of an agent or of a run need their namespace")
@@ -208,7 +210,8 @@ class StateView:
             walk = events.walk_agent(namespace, agent_id, first, last, newest_first)
         else:
             walk = events.walk(first, last, newest_first)
-        return events.told(walk, events.scope(namespace, agent_id, prefix), with_proof=with_proof)
+        scope = events.scope(namespace, agent_id, prefix)
+        return events.told(walk, scope, with_proof=with_proof, read_ahead=read_ahead)
 
     def links(self, start_ts: int = 1, end_ts: int | None = None) -> Iterator[Event]:
         """Every event with nothing but commit_ts, hash, and what that is made of."""

@@ -25,6 +25,9 @@ class MemoryRows:
     def get(self, table, key):
         return self.tables[table].get(key)
 
+    def some(self, table, keys, backward=False):
+        return map(self.tables[table].get, keys)
+
     def first(self, table, key):
         keys = sorted(self.tables[table])
         place = bisect_left(keys, key)

@@ -80,6 +80,11 @@ class MemoryRows:
     def get(self, table: Table, key: bytes) -> bytes | None:
         return self._tables[table].rows.get(key)
 
+    def some(
+        self, table: Table, keys: Iterable[bytes], backward: bool = False
+    ) -> Iterator[bytes | None]:
+        return map(self._tables[table].rows.get, keys)
+
     def first(self, table: Table, key: bytes) -> Row | None:
         return next(self.forward(table, key, b""), None)
 

@@ -4,7 +4,7 @@ import asyncio
 
 from statehouse.core import limits
 from statehouse.rpc import chunks
-from statehouse.rpc.chunks import at_most, chunked, first_chunk, pages
+from statehouse.rpc.chunks import at_most, chunked, pages
 
 
 def gathered(rows, size):
@@ -75,19 +75,6 @@ def test_an_answer_without_rows_is_one_empty_page():
     assert asyncio.run(gather([])) == [[]]
     assert asyncio.run(gather([None, None])) == [[]]
     assert asyncio.run(gather([b"x"])) == [[b"x"]]
-
-
-def test_the_first_chunk_reads_no_further_than_it_goes():
-    read = []
-
-    def rows():
-        for number in range(3 * limits.CHUNK_ROWS_MAX):
-            read.append(number)
-            yield b""
-
-    assert len(asyncio.run(first_chunk(rows(), len))) == limits.CHUNK_ROWS_MAX
-    assert len(read) == limits.CHUNK_ROWS_MAX
-    assert asyncio.run(first_chunk([], len)) == []
 
 
 def test_so_many_rows_at_most_count_no_breaths_and_zero_is_all():

@@ -24,6 +24,7 @@ class CountedRows:
         for name in ("get", "first", "last"):
             setattr(self, name, self._one(getattr(rows, name)))
         self.forward, self.backward = self._many(rows.forward), self._many(rows.backward)
+        self.some = self._many(rows.some)
 
     def _one(self, ask):
         def counted(table, key):
@@ -33,8 +34,8 @@ class CountedRows:
         return counted
 
     def _many(self, walk):
-        def counted(table, start, prefix):
-            for row in walk(table, start, prefix):
+        def counted(table, *where):
+            for row in walk(table, *where):
                 self.count[table] += 1
                 yield row
 
