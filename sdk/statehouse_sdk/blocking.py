@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from statehouse_sdk import process
+from statehouse_sdk.errors import StatehouseError
 from statehouse_sdk.plans import Call, Next, Open, Plan, Result, Tell, Telling, carry_out
 from statehouse_sdk.session import METHODS, MUST_BE_SURE, MUST_NOT_REPEAT, Session
 from statehouse_sdk.transport import Transport
@@ -55,6 +57,10 @@ class BlockingSession(Session):
         self._transport.close()
 
     def _take(self, step: Step) -> Any:
+        if self.pid != process.current:
+            raise StatehouseError(
+                f"this was begun by process {self.pid} and cannot go on after a fork; ask anew"
+            )
         if isinstance(step, Call):
             return self._transport.call(
                 step.address,
