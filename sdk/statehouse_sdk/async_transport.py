@@ -20,6 +20,7 @@ import grpc
 
 from statehouse_sdk.async_exchange import END, AsyncExchange
 from statehouse_sdk.errors import StatehouseError
+from statehouse_sdk.forks import gate
 from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Invoke, Link, Links
 from statehouse_sdk.plans import carry_out_awaiting
 
@@ -42,6 +43,7 @@ class AsyncLink(Link):
                 "this process was forked while asyncio clients were in use, which gRPC does not"
                 " survive; start processes by spawn, fork before the first call, or use Statehouse"
             )
+        gate.check()
         super().__init__(address, grpc.aio.insecure_channel(address, options=OPTIONS))
         _channels.add(self.channel)
         self._transport = transport

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from statehouse_sdk import process
+from statehouse_sdk.errors import StatehouseError
 from statehouse_sdk.links import Ask, Invoke
 from statehouse_sdk.plans import Next, Open, Pause, Plan, Result, Tell, Telling, carry_out
 from statehouse_sdk.session import METHODS, MUST_BE_SURE, MUST_NOT_REPEAT, Session
@@ -90,6 +92,10 @@ class BlockingSession(Session):
             self._transport.asked_in_vain(link, tried.error, sure=sure)
 
     def _take(self, step: Ask | Invoke | Open | Next | Pause) -> Any:
+        if self.pid != process.current:
+            raise StatehouseError(
+                f"this was begun by process {self.pid} and cannot go on after a fork; ask anew"
+            )
         if isinstance(step, Ask | Invoke):
             return step.link.take(step)
         if isinstance(step, Open):

@@ -2,21 +2,16 @@
 
 A call goes out with the next message; while one message is on its way, the next collects. So a lone
 caller waits for nobody, and many share the price of a message. It knows gRPC's stream, and which
-reply belongs to whom; what a failure means, and whether to try again, is not decided here.
-
-A process may fork at any time, and gRPC's own preparations for that fail while any of its threads
-waits inside it, as one does for every open stream. So a fork ends all streams first, and keeps
-those who wait on them from calling anew until it is over.
+reply belongs to whom; what a failure means, and whether to try again, is not decided here. A fork
+of the process cancels the stream (forks.py).
 """
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from statehouse_proto.v2 import state_pb2 as state
@@ -30,17 +25,11 @@ from statehouse_sdk.exchange_calls import (
     TooLargeToShare,
     encode,
 )
+from statehouse_sdk.forks import gate
 from statehouse_sdk.limits import EXCHANGE_CALLS_MAX, MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_open: Final[weakref.WeakSet[Exchange]] = weakref.WeakSet()
-
-_forking: Final = threading.Lock()
-"""Held while a process forks, and while a stream is begun."""
-
-FORK_WAIT_S: Final = 1.0
 
 
 class _Caller:
@@ -64,12 +53,11 @@ class Exchange:
         self._callers: dict[int, _Caller] = {}
         self.ended = False
         self._error: grpc.RpcError | None = None
-        self._left_grpc = threading.Event()
         start = channel.stream_stream(METHOD.path, None, self._receive)
-        with _forking:
+        with gate.passage():
             self._call: Any = start(self._messages())
-            _open.add(self)
-            threading.Thread(target=self._follow, name="statehouse-exchange", daemon=True).start()
+            gate.opened(self._call)
+        threading.Thread(target=self._follow, name="statehouse-exchange", daemon=True).start()
 
     def ask(self, kind: str, request: Any, timeout_s: float) -> state.Reply:
         """The reply to one call of a kind of KINDS.
@@ -99,7 +87,7 @@ class Exchange:
 
     def close(self) -> None:
         """Ends the stream; calls under way are lost."""
-        self._call.cancel()
+        gate.end(self._call.cancel)
         self._end(None)
 
     # -- On the thread by which gRPC asks for messages
@@ -155,9 +143,6 @@ class Exchange:
                 pass
         except grpc.RpcError as ended:
             error = ended
-        self._left_grpc.set()
-        with _forking:
-            _open.discard(self)
         self._end(error)
 
     def _end(self, error: grpc.RpcError | None) -> None:
@@ -169,22 +154,3 @@ class Exchange:
         self._outgoing.put(None)
         for caller in callers:
             caller.wait.release()
-
-
-def _before_fork() -> None:
-    _forking.acquire()
-    streams = list(_open)
-    for stream in streams:
-        stream._call.cancel()
-    for stream in streams:
-        stream._left_grpc.wait(FORK_WAIT_S)
-
-
-def _after_fork() -> None:
-    _forking.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
-    )

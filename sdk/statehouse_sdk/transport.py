@@ -1,6 +1,6 @@
 """Owns the channels of a client used by threads: one a node; takes the steps of links.py, blocking.
 
-It never retries (session.py drives that).
+It never retries (session.py drives that). Whatever enters gRPC here passes the gate of forks.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from statehouse_sdk.exchange import Exchange
+from statehouse_sdk.forks import gate
 from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Ask, Invoke, Link, Links
 from statehouse_sdk.plans import carry_out
 from statehouse_sdk.stall_watch import StallWatch
@@ -26,7 +27,8 @@ class _Link(Link):
     """A link that threads share."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(address, grpc.insecure_channel(address, options=OPTIONS))
+        with gate.passage():
+            super().__init__(address, grpc.insecure_channel(address, options=OPTIONS))
         self._lock = threading.Lock()
         self._exchange: Exchange | None = None
 
@@ -40,7 +42,8 @@ class _Link(Link):
     def take(self, step: Invoke | Ask) -> Any:
         """Takes one step of an attempt."""
         if isinstance(step, Invoke):
-            return self.callable_of(step.method)(step.request, timeout=step.timeout_s)
+            with gate.passage():
+                return self.callable_of(step.method)(step.request, timeout=step.timeout_s)
         return self.exchange().ask(step.kind, step.request, step.timeout_s)
 
     def close(self) -> None:
@@ -48,7 +51,7 @@ class _Link(Link):
         with self._lock:
             if self._exchange is not None:
                 self._exchange.close()
-        self.channel.close()
+        gate.end(self.channel.close)
 
 
 class Transport(Links[_Link]):
@@ -75,10 +78,13 @@ class Transport(Links[_Link]):
         try:
             if sure and (anew or not link.stands):
                 carry_out(self.connect(link, CONNECT_TIMEOUT_S), link.take)
-            call = link.callable_of(method)(request)
+            with gate.passage():
+                call = link.callable_of(method)(request)
+                gate.opened(call)
         except ValueError as error:
             raise self.closed_while_used(error) from None
-        watched = self._watch.add(call.cancel, quiet_s)
+        cancel = partial(gate.end, call.cancel)
+        watched = self._watch.add(cancel, quiet_s)
         failure = partial(self.stream_failure, link, sure=sure)
         try:
             while True:
@@ -93,7 +99,7 @@ class Transport(Links[_Link]):
                 yield message
         finally:
             self._watch.remove(watched)
-            call.cancel()
+            cancel()
 
     def close(self) -> None:
         """Closes every channel; calls under way fail, later ones are refused."""

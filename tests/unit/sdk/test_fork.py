@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import signal
+import socket
 import threading
 import time
 import warnings
 
+import grpc
 import pytest
-from statehouse_sdk import Statehouse
+from statehouse_sdk import Statehouse, StatehouseError, forks
+
+from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -46,6 +52,13 @@ def used(elsewhere):
         yield client
 
 
+@pytest.fixture
+def prepared(capfd):
+    """Fails when gRPC said that it could not prepare a fork: then it may be dead in the child."""
+    yield
+    assert "fork" not in capfd.readouterr().err
+
+
 def put(client, key):
     with client.begin_transaction() as tx:
         tx.write("a", key, 1)
@@ -70,12 +83,31 @@ def test_the_child_has_an_identity_of_its_own(used):
     assert told != mine.hex()
 
 
-def test_a_fork_while_other_threads_call_is_survived(used):
+def test_many_forks_of_an_idle_client_are_all_prepared(used, prepared):
+    for number in range(50):
+        put(used, "parent again")
+        assert in_child(lambda: put(used, "child")) == str(2 * number + 3)
+
+
+def read(client):
+    client.get_state("a", "parent")
+
+
+def list_keys(client):
+    client.list_keys("a")
+
+
+def replay(client):
+    list(client.replay("a"))
+
+
+@pytest.mark.parametrize("call", [read, list_keys, replay])
+def test_a_fork_while_other_threads_call_is_survived(used, prepared, call):
     stop = threading.Event()
 
     def busy():
         while not stop.is_set():
-            used.get_state("a", "parent")
+            call(used)
 
     threads = [threading.Thread(target=busy) for _ in range(4)]
     for thread in threads:
@@ -97,3 +129,93 @@ def test_a_transaction_belongs_to_the_process_that_began_it(used):
     tx.write("a", "k", 1)
     assert "after a fork" in in_child(tx.commit)
     assert tx.commit() == 2
+
+
+def test_a_replay_goes_on_in_the_parent_and_is_refused_in_the_child(used, prepared):
+    put(used, "parent again")
+    events = used.replay("a")
+    assert next(events).commit_ts == 1
+    assert "after a fork" in in_child(lambda: list(events))
+    assert in_child(lambda: [event.commit_ts for event in used.replay("a")]) == "[1, 2]"
+    assert [event.commit_ts for event in events] == [2]
+
+
+async def leave_garbage():
+    """A closed channel of asyncio's, held by nobody but itself."""
+    channel = grpc.aio.insecure_channel("127.0.0.1:1")
+    await channel.close()
+    garbage = [channel]
+    garbage.append(garbage)
+
+
+def test_what_asyncio_left_is_no_hindrance_before_it_is_collected(used, prepared):
+    gc.disable()
+    try:
+        asyncio.run(leave_garbage())
+        assert in_child(lambda: used.list_keys("a")) == "['parent']"
+    finally:
+        gc.enable()
+
+
+def test_who_cannot_leave_grpc_in_time_makes_the_child_refuse_in_words(used, monkeypatch):
+    monkeypatch.setattr(forks, "WAIT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        address = f"127.0.0.1:{deaf.getsockname()[1]}"
+        with grpc.insecure_channel(address) as channel:
+            # Somebody else's: this client can neither see it nor end it.
+            call = channel.unary_stream("/some.other/Service", None, None)(b"")
+            told = in_child(lambda: put(used, "child"))
+            assert "gRPC did not survive the fork" in told
+            assert in_child(used.close) == "None"
+            call.cancel()
+    eventually(lambda: in_child(lambda: used.list_keys("a")) == "['parent']")
+
+
+def test_a_thread_that_would_enter_waits_until_the_fork_is_over():
+    gate = forks.Gate()
+    gate.before_fork()
+    entered = threading.Event()
+
+    def enter():
+        with gate.passage():
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    assert not entered.wait(0.1)
+    gate.after_in_parent()
+    assert entered.wait(10)
+    thread.join()
+
+
+def test_a_thread_inside_is_waited_for(monkeypatch):
+    monkeypatch.setattr(forks, "WAIT_S", 10)
+    gate = forks.Gate()
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay():
+        with gate.passage():
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    assert inside.wait(10)
+    timer = threading.Timer(0.1, leave.set)
+    timer.start()
+    gate.before_fork()
+    assert leave.is_set()
+    gate.after_in_child()
+    gate.check()
+    thread.join()
+    timer.join()
+
+
+def test_without_grpcs_preparations_no_child_may_call(monkeypatch):
+    monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", "False")
+    gate = forks.Gate()
+    gate.before_fork()
+    gate.after_in_child()
+    with pytest.raises(StatehouseError, match="spawn"):
+        gate.check()
+    gate.end(lambda: pytest.fail("gRPC is lost, and is entered"))
