@@ -14,6 +14,7 @@ from statehouse_proto.v2 import state_pb2
 from statehouse_proto.varints import varint
 
 from statehouse.core import marks
+from statehouse.core.digest import HASH_BYTES
 from statehouse.core.model import Kind, Metadata
 from statehouse.rpc import convert
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _NO_METADATA = Metadata()
 _TOMBSTONE = Kind.TOMBSTONE.value
 # The tag of a field is its number and its type: 0 a varint, 2 bytes with their length before.
+_HASH_TAGS = b"\x32" + varint(HASH_BYTES)
 _VALUE_TAGS = {Kind.JSON.value: b"\x0a", Kind.BYTES.value: b"\x12"}
 
 
@@ -39,13 +41,13 @@ def event_field(event: Event) -> bytes:
     rest = b"".join(map(_operation, event.operations))
     if event.metadata != _NO_METADATA:
         rest = _sized(b"\x22", _metadata(event.metadata)) + rest
-    encoded = b"\x08%b\x10%b\x1a%b%b%b\x32%b%b" % (
+    encoded = b"\x08%b\x10%b\x1a%b%b%b%b%b" % (
         _growing(event.commit_ts),
         _growing(event.committed_at_us),
         varint(len(txn_id)),
         txn_id,
         rest,
-        varint(len(event.hash)),
+        _HASH_TAGS,
         event.hash,
     )
     if event.body:

@@ -41,7 +41,8 @@ def value_of(rows: Rows, told: EventOperationRow | EventOperation, commit_ts: in
     """What an operation of that commit wrote."""
     if told.kind == _TOMBSTONE:
         return b""
-    row = rows.get(_RECORDS, _key(told, commit_ts))
+    beginning = _beginning(told.namespace, told.agent_id, told.key)
+    row = rows.get(_RECORDS, record_key(beginning, commit_ts, told.version))
     if row is None:
         raise RowLost(f"version {told.version} of key {told.key!r} is not in the database")
     return row[_HEADER:]
@@ -67,7 +68,13 @@ class ReadAhead:
         it took too much room.
         """
         self.room = self.room - len(found) or self._events
-        keys = [_key(one, body.commit_ts) for _, body, operations in found for one in operations]
+        keys = [
+            record_key(
+                _beginning(one.namespace, one.agent_id, one.key), body.commit_ts, one.version
+            )
+            for _, body, operations in found
+            for one in operations
+        ]
         ordered = sorted(keys)
         values: dict[bytes, bytes] = {}
         size_bytes = 0
@@ -85,8 +92,3 @@ class ReadAhead:
         if len(keys) < 2:
             return [self._rows.get(_RECORDS, key) for key in keys]
         return self._rows.some(_RECORDS, keys)
-
-
-def _key(told: EventOperationRow | EventOperation, commit_ts: int) -> bytes:
-    beginning = _beginning(told.namespace, told.agent_id, told.key)
-    return record_key(beginning, commit_ts, told.version)

@@ -122,14 +122,15 @@ class Events:
         ahead = ReadAhead(self._rows, read_ahead)
         found: list[Found] = []
         size_bytes = barren = 0
+        room, value_bytes = ahead.room, ahead.value_bytes
         for _, row in walk:
             _, body = codec.decode_event_row(row)
             operations = scope.operations(body)
             if operations or scope.everything:
                 barren = 0
                 found.append((row, body, operations))
-                size_bytes += len(row) + len(operations) * ahead.value_bytes
-                if len(found) < ahead.room and size_bytes < AHEAD_BYTES:
+                size_bytes += len(row) + len(operations) * value_bytes
+                if len(found) < room and size_bytes < AHEAD_BYTES:
                     continue
             else:
                 barren += 1
@@ -137,7 +138,7 @@ class Events:
                     continue
             yield from self._events(found, ahead, with_proof)
             found.clear()
-            size_bytes = 0
+            size_bytes, room, value_bytes = 0, ahead.room, ahead.value_bytes
             if barren:
                 yield None
         yield from self._events(found, ahead, with_proof)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from statehouse_sdk import InvalidRequestError, Operation, ReplayEvent, StateResult
-from statehouse_sdk.models import datetime_of_us, us_of_datetime
+from statehouse_sdk.models import (
+    LabelMark,
+    Metadata,
+    Proof,
+    datetime_of_us,
+    made_event,
+    made_operation,
+    us_of_datetime,
+)
 
 
 def test_first_fields_stand_where_users_expect_them():
@@ -19,6 +29,21 @@ def test_first_fields_stand_where_users_expect_them():
     event = ReplayEvent("t", 3, [operation])
     assert (event.txn_id, event.commit_ts, event.operations) == ("t", 3, [operation])
     assert (event.namespace, event.agent_id) == ("default", "")
+
+
+def test_what_a_replay_makes_is_what_the_classes_make():
+    fields = ("k", b"v", 2, True, "ns", "a", LabelMark("l", 7))
+    operation = made_operation(*fields)
+    assert operation == Operation(*fields)
+    assert hash(operation) == hash(Operation(*fields))
+    rest = ("ns", "a", datetime(2026, 1, 1, tzinfo=UTC), Metadata("me"), b"h", Proof(b"p", b"b"))
+    event = made_event("t", 3, [operation], *rest)
+    assert event == ReplayEvent("t", 3, [operation], *rest)
+    for made, field in ((operation, "key"), (event, "txn_id")):
+        assert made == copy.deepcopy(made) == replace(made)
+        assert type(made) in (Operation, ReplayEvent)
+        with pytest.raises(FrozenInstanceError):
+            setattr(made, field, "other")
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 12, 31)))

@@ -6,6 +6,8 @@ import os
 from contextlib import closing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rocksdict import Options, Rdict
 
 from statehouse.core.keys import Table
@@ -20,6 +22,13 @@ def database(tmp_path):
     yield made
     if made._users:
         made.release()
+
+
+@pytest.fixture(scope="module")
+def database_once(tmp_path_factory):
+    made = Database(tmp_path_factory.mktemp("once") / "db", create=True)
+    yield made
+    made.release()
 
 
 def put(database, *keys, table=Table.EVENTS):
@@ -57,6 +66,20 @@ def test_walks_keep_to_their_prefix(database):
     backward = database.backward(Table.EVENTS, b"b2", b"b")
     assert [key for key, _ in backward] == [b"b2", b"b1"]
     assert list(database.forward(Table.EVENTS, b"d", b"")) == []
+
+
+@given(
+    there=st.sets(st.integers(0, 60)),
+    wanted=st.sets(st.integers(0, 60)),
+    backward=st.booleans(),
+)
+def test_some_rows_are_found_as_by_looking_up_each(database_once, there, wanted, backward):
+    gone = [(Table.EVENTS, key) for key, _ in database_once.forward(Table.EVENTS, b"", b"")]
+    database_once.write([], gone)
+    put(database_once, *[b"%02d" % number for number in there])
+    keys = [b"%02d" % number for number in sorted(wanted, reverse=backward)]
+    found = list(database_once.some(Table.EVENTS, keys, backward))
+    assert found == [database_once.get(Table.EVENTS, key) for key in keys]
 
 
 def test_a_database_with_other_tables_is_refused_in_words(tmp_path):
@@ -125,6 +148,10 @@ def test_a_damaged_row_on_a_walk_is_an_error_and_not_the_end(tmp_path):
         with pytest.raises(StoreFailed, match="cannot read") as raised:
             list(made.database.backward(Table.EVENTS, b"\xff", b""))
         assert told == [raised.value]
+        for backward in (False, True):
+            keys = [b"%06d" % number for number in range(2000)]
+            with pytest.raises(StoreFailed, match="cannot read"):
+                list(made.database.some(Table.EVENTS, keys[:: -1 if backward else 1], backward))
 
 
 class _Released:
