@@ -4,6 +4,10 @@ What is asked in one turn of the event loop, or while a message is on its way, l
 message; a lone caller waits for nobody. Two tasks serve a stream, and one timer minds the deadlines
 of all calls on it. What a failure means, and whether to try again, is not decided here.
 
+Callers who are answered together ask together: left alone, all tasks of a client fall into step,
+and it waits while its servers work, and they while it works. So many replies are handed out in
+turns: what the first ask next is on its way while the others are still being answered.
+
 Back-pressure is gRPC's: a node with enough to do reads no further, so writing waits, and what waits
 here is bounded by the tasks that wait for it. Belongs to one event loop.
 """
@@ -34,6 +38,12 @@ if TYPE_CHECKING:
 
 END: Final = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 """What a stream gives after its last message."""
+
+TURNS: Final = 4
+"""The parts in which the replies to all calls under way would be handed out."""
+
+TURN_REPLIES_MIN: Final = 32
+"""Fewer replies are one turn: each message costs the servers a round of its own."""
 
 _LOCAL_ENDS: Final = (grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
 """What gRPC raises when a call is over on this side, besides RpcErrors."""
@@ -124,7 +134,7 @@ class AsyncExchange:
         error: grpc.RpcError | None = None
         try:
             while (message := await self._call.read()) is not END:
-                self._receive(message)
+                await self._receive(message)
         except grpc.RpcError as ended:
             error = ended
         except _LOCAL_ENDS:
@@ -132,12 +142,15 @@ class AsyncExchange:
         finally:
             self._end(error)
 
-    def _receive(self, message: bytes) -> None:
+    async def _receive(self, message: bytes) -> None:
         callers = self._callers
-        for reply in state.ExchangeResponse.FromString(message).replies:
+        turn = max(TURN_REPLIES_MIN, len(callers) // TURNS)
+        for number, reply in enumerate(state.ExchangeResponse.FromString(message).replies, 1):
             caller = callers.pop(reply.id, None)
             if caller is not None and not caller[0].done():
                 caller[0].set_result(reply)
+            if number % turn == 0:
+                await asyncio.sleep(0)
 
     def _end(self, error: grpc.RpcError | None) -> None:
         self._close_to_new_calls()

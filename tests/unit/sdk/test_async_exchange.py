@@ -134,6 +134,26 @@ class TestMessages:
         assert [(await one).id for one in asked] == ids
 
     @on_a_stream
+    async def test_those_answered_first_ask_on_while_the_others_are_answered(
+        self, stream, monkeypatch
+    ):
+        monkeypatch.setattr(exchange_module, "TURN_REPLIES_MIN", 2)
+
+        async def ask_twice():
+            await stream.ask()
+            await stream.ask()
+
+        asking = [asyncio.create_task(ask_twice()) for _ in range(6)]
+        stream.wire.reply(*[call.id for call in await stream.wire.take()])
+        sizes = []
+        while sum(sizes) < 6:
+            calls = await stream.wire.take()
+            sizes.append(len(calls))
+            stream.wire.reply(*[call.id for call in calls])
+        assert sizes[0] == 2
+        await asyncio.gather(*asking)
+
+    @on_a_stream
     async def test_a_message_is_bounded_in_calls(self, stream, monkeypatch):
         monkeypatch.setattr(exchange_module, "EXCHANGE_CALLS_MAX", 2)
         asked = [stream.ask() for _ in range(5)]
