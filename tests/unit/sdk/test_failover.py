@@ -41,8 +41,8 @@ def put(client, key="k", value=1):
 
 @pytest.fixture
 def impatient(connect, fake):
-    """A client whose calls are over after 2 s."""
-    with connect(fake.url, timeout=2.0) as made:
+    """A client whose calls are over after 4 s."""
+    with connect(fake.url, timeout=4.0) as made:
         put(made, "warm up")
         yield made
 
