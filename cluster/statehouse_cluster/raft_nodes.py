@@ -1,7 +1,8 @@
 """Owns the objects by which pysyncobj knows the nodes: one for each name, told apart by identity.
 
-The library's own compare their ids in Python, and it keeps them in dictionaries and sets that it
-asks dozens of times a round.
+The library's own compare and hash their ids anew each time, in dictionaries and sets that it asks
+dozens of times a round. The hash is still the name's, not the object's: in which order a set is
+walked must not depend on where its members lie in memory, or no run could be repeated.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from pysyncobj.node import Node
 class NamedNode(Node):  # type: ignore[misc]  # pysyncobj has no types
     """A node of the library's; only `Nodes` makes one, so equal names are the same object."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._hash = hash(name)
+
     __eq__ = object.__eq__
     __ne__ = object.__ne__
-    __hash__ = object.__hash__
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 class Nodes:

@@ -155,5 +155,5 @@ async def _others():
     """The tasks that are there for good: gRPC's own end a moment after what they served."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
-        _, others = await asyncio.wait(others, timeout=1)
+        _, others = await asyncio.wait(others, timeout=CALL_S_MAX / 2)
     return list(others)
