@@ -23,6 +23,7 @@ def chaos(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(660)
 def test_what_was_promised_holds_under_every_kind_of_fault(tmp_path):
     enough = ("--faults-min", FAULTS_MIN, "--operations-min", OPERATIONS_MIN)
@@ -35,6 +36,7 @@ def test_what_was_promised_holds_under_every_kind_of_fault(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_leader_that_answers_reads_without_asking_is_caught_by_both_checkers(tmp_path):
     ended = chaos(
@@ -47,6 +49,7 @@ def test_a_leader_that_answers_reads_without_asking_is_caught_by_both_checkers(t
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_run_that_did_too_little_is_red_and_says_how_to_repeat_it(tmp_path):
     ended = chaos(

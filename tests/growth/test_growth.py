@@ -19,7 +19,7 @@ SEGMENT_BYTES = 128 * 1024
 CACHE_BYTES = 256 * 1024
 RETAINED_BYTES = 1024 * 1024
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

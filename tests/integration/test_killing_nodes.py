@@ -61,6 +61,7 @@ def test_a_minute_of_random_kills_loses_and_doubles_nothing(fresh_cluster: Start
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_waiting_client_commits_soon_after_the_leader_dies(fresh_cluster: StartCluster) -> None:
     cluster = fresh_cluster(nodes=3)

@@ -14,6 +14,9 @@ from tests.simulation.mutants import MUTANTS, mutation
 from tests.simulation.scripted import SCRIPTS, played
 
 ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = [pytest.mark.patient, pytest.mark.timeout(900)]
+
 SEEDED = {seed.mutant: seed.number for seed in known_seeds() if seed.mutant}
 
 
@@ -30,7 +33,7 @@ def simulate(*arguments):
         [sys.executable, ROOT / "scripts" / "simulate.py", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONHASHSEED": "0"},
         check=False,
     )
