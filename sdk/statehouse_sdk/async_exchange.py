@@ -42,7 +42,7 @@ END: Final = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 TURNS: Final = 4
 """The parts in which the replies to all calls under way would be handed out."""
 
-TURN_REPLIES_MIN: Final = 32
+TURN_REPLIES_MIN: Final = 64
 """Fewer replies are one turn: each message costs the servers a round of its own."""
 
 _LOCAL_ENDS: Final = (grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
