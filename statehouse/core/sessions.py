@@ -58,8 +58,9 @@ class Sessions:
         self._changed: set[bytes] = set()
         self._made: dict[bytes, Receipts] = {}
         """The receipts of the group that is being applied, by client."""
-        self._rows: dict[bytes, bytes | None] = {}
-        """Rows of receipts that were made (or deleted: None) by groups before it."""
+        self._rows: dict[bytes, dict[int, bytes | None]] = {}
+        """Rows of receipts that groups before it made (or deleted: None), by client and highest
+        sequence."""
         self._groups: dict[int, bytes | None] = {}
         self._stored_groups_end = False
 
@@ -111,7 +112,7 @@ class Sessions:
         highest = {}
         for client_id, made in self._made.items():
             highest[client_id] = made.highest()
-            self._rows[receipts_key(client_id, highest[client_id])] = codec.encode_receipts(made)
+            self._rows_of(client_id)[highest[client_id]] = codec.encode_receipts(made)
         age = GroupAge(committed_at_us, commit_ts)
         self._groups[index] = codec.encode_receipt_group(age, highest)
         self._made = {}
@@ -140,7 +141,7 @@ class Sessions:
         if session is None:
             raise InvariantViolation(f"client {client_id.hex()} has receipts but no session")
         self._changed.add(client_id)
-        self._rows[receipts_key(client_id, highest)] = None
+        self._rows_of(client_id)[highest] = None
         if highest > session.acknowledged:
             session.expired = max(session.expired, highest)
         if session.last_index == index:
@@ -169,33 +170,36 @@ class Sessions:
             self._sessions[client_id] = session
             return session
 
+    def _rows_of(self, client_id: bytes) -> dict[int, bytes | None]:
+        return self._rows.setdefault(client_id, {})
+
     def _receipt(self, client_id: bytes, sequence: int) -> Receipt | None:
         """Looked for where it may be: in what this apply has made, then in what is stored."""
         made = self._made.get(client_id)
         receipt = None if made is None else made.get(sequence)
         if receipt is not None:
             return receipt
-        least = receipts_key(client_id, sequence)
-        for key, row in self._rows.items():
-            if row is not None and key >= least and key.startswith(client_id):
+        for highest, row in self._rows.get(client_id, {}).items():
+            if row is not None and highest >= sequence:
                 receipt = codec.decode_receipts(row).get(sequence)
                 if receipt is not None:
                     return receipt
         return self._stored_receipt(client_id, sequence)
 
     def _stored_receipt(self, client_id: bytes, sequence: int) -> Receipt | None:
-        highest = sequence
+        changed = self._rows.get(client_id, {})
+        least = sequence
         while True:
-            found = self._view.first(Table.RECEIPTS, receipts_key(client_id, highest))
+            found = self._view.first(Table.RECEIPTS, receipts_key(client_id, least))
             if found is None or not found[0].startswith(client_id):
                 return None
-            key, row = found
+            highest = number_of(found[0])
             # What this apply has deleted is still stored.
-            if key not in self._rows:
-                receipt = codec.decode_receipts(row).get(sequence)
+            if highest not in changed:
+                receipt = codec.decode_receipts(found[1]).get(sequence)
                 if receipt is not None:
                     return receipt
-            highest = number_of(key) + 1
+            least = highest + 1
 
     def add_rows(self, puts: list[Put], deletes: list[Delete]) -> None:
         """Adds what has changed."""
@@ -205,11 +209,13 @@ class Sessions:
                 puts.append((Table.SESSIONS, client_id, codec.encode_session(session)))
             else:
                 deletes.append((Table.SESSIONS, client_id))
-        for key, row in self._rows.items():
-            if row is not None:
-                puts.append((Table.RECEIPTS, key, row))
-            else:
-                deletes.append((Table.RECEIPTS, key))
+        for client_id, rows in self._rows.items():
+            for highest, row in rows.items():
+                key = receipts_key(client_id, highest)
+                if row is not None:
+                    puts.append((Table.RECEIPTS, key, row))
+                else:
+                    deletes.append((Table.RECEIPTS, key))
         for index, row in self._groups.items():
             if row is not None:
                 puts.append((Table.RECEIPT_GROUPS, u64(index), row))
