@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from statehouse_sdk.async_transport import AsyncLink, AsyncStream, AsyncTransport
+from statehouse_sdk.linked_session import LinkedSession
 from statehouse_sdk.links import Ask, Invoke
 from statehouse_sdk.plans import (
     Next,
@@ -20,22 +21,21 @@ from statehouse_sdk.plans import (
     Telling,
     carry_out_awaiting,
 )
-from statehouse_sdk.session import METHODS, MUST_BE_SURE, MUST_NOT_REPEAT, Session
+from statehouse_sdk.session import METHODS, MUST_BE_SURE, MUST_NOT_REPEAT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
     from statehouse_sdk.config import ClientConfig
-    from statehouse_sdk.links import Link
     from statehouse_sdk.straight import Straight
 
 
-class AwaitingSession(Session):
+class AwaitingSession(LinkedSession):
     """The channels, knowledge and op ids of one client; belongs to one event loop."""
 
     def __init__(self, config: ClientConfig) -> None:
         super().__init__(config)
-        self._transport = AsyncTransport()
+        self._transport: AsyncTransport = AsyncTransport()
 
     def run(self, plan: Plan[Result]) -> Awaitable[Result]:
         """The plan's result, when it is there."""
@@ -66,18 +66,6 @@ class AwaitingSession(Session):
         """Closes the channels; calls under way fail."""
         await self._transport.close()
 
-    def call(self, name: str, request: Any, address: str, timeout_s: float) -> Plan[Any]:
-        """One attempt of a unary call, its own steps taken by this driver too."""
-        transport = self._transport
-        return transport.attempt(
-            transport.link(address),
-            METHODS[name],
-            request,
-            timeout_s,
-            sure=MUST_BE_SURE[name],
-            anew=MUST_NOT_REPEAT[name],
-        )
-
     async def go_straight(self, straight: Straight) -> Any:
         """The answer; None when there is none: then `straight` says why, to the plan."""
         link: Any = straight.link
@@ -86,18 +74,7 @@ class AwaitingSession(Session):
         except Exception as error:
             straight.error = error
             return None
-        answer = straight.answer(reply)
-        if answer is not None:
-            self.went_straight(straight)
-        return answer
-
-    def _standing(self, address: str) -> Link | None:
-        return self._transport.standing(address)
-
-    def _asked_in_vain(self, tried: Straight, *, sure: bool) -> None:
-        link: Any = tried.link
-        if tried.error is not None:
-            self._transport.asked_in_vain(link, tried.error, sure=sure)
+        return self._answer(straight, reply)
 
     def _take(self, step: Ask | Invoke | Open | Next | Pause) -> Awaitable[Any]:
         if isinstance(step, Ask):

@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from statehouse_sdk import process
 from statehouse_sdk.errors import StatehouseError
+from statehouse_sdk.linked_session import LinkedSession
 from statehouse_sdk.links import Ask, Invoke
 from statehouse_sdk.plans import Next, Open, Pause, Plan, Result, Tell, Telling, carry_out
-from statehouse_sdk.session import METHODS, MUST_BE_SURE, MUST_NOT_REPEAT, Session
+from statehouse_sdk.session import METHODS, MUST_BE_SURE, MUST_NOT_REPEAT
 from statehouse_sdk.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from statehouse_sdk.config import ClientConfig
-    from statehouse_sdk.links import Link
     from statehouse_sdk.straight import Straight
 
 
-class BlockingSession(Session):
+class BlockingSession(LinkedSession):
     """The channels, knowledge and op ids of one client in one process; thread-safe."""
 
     def __init__(self, config: ClientConfig) -> None:
         super().__init__(config)
-        self._transport = Transport()
+        self._transport: Transport = Transport()
 
     def run(self, plan: Plan[Result]) -> Result:
         """The plan's result, when it is there."""
@@ -58,18 +58,6 @@ class BlockingSession(Session):
         """Closes the channels; calls under way fail."""
         self._transport.close()
 
-    def call(self, name: str, request: Any, address: str, timeout_s: float) -> Plan[Any]:
-        """One attempt of a unary call, its own steps taken by this driver too."""
-        transport = self._transport
-        return transport.attempt(
-            transport.link(address),
-            METHODS[name],
-            request,
-            timeout_s,
-            sure=MUST_BE_SURE[name],
-            anew=MUST_NOT_REPEAT[name],
-        )
-
     def go_straight(self, straight: Straight) -> Any:
         """The answer; None when there is none: then `straight` says why, to the plan."""
         link: Any = straight.link
@@ -78,18 +66,7 @@ class BlockingSession(Session):
         except Exception as error:
             straight.error = error
             return None
-        answer = straight.answer(reply)
-        if answer is not None:
-            self.went_straight(straight)
-        return answer
-
-    def _standing(self, address: str) -> Link | None:
-        return self._transport.standing(address)
-
-    def _asked_in_vain(self, tried: Straight, *, sure: bool) -> None:
-        link: Any = tried.link
-        if tried.error is not None:
-            self._transport.asked_in_vain(link, tried.error, sure=sure)
+        return self._answer(straight, reply)
 
     def _take(self, step: Ask | Invoke | Open | Next | Pause) -> Any:
         if self.pid != process.current:
