@@ -215,12 +215,12 @@ def encode_event_body(body: EventBody) -> bytes:
     return _EVENT_FORMAT + _encode(body)
 
 
-def decode_event_row(row: bytes) -> tuple[bytes, EventBody]:
-    """Hash and body; a row is the hash, then the body's canonical bytes."""
+def decode_event(row: bytes) -> EventBody:
+    """The body of an event; its row is the hash, then the body's canonical bytes."""
     if row[HASH_BYTES : HASH_BYTES + 1] != _EVENT_FORMAT:
         raise CodecError("event row of unknown format; this program knows 01 only")
     body: EventBody = _stored(_decode_event, row[HASH_BYTES + 1 :], "event")
-    return row[:HASH_BYTES], body
+    return body
 
 
 _LATEST = Packed(">QQBQ")

@@ -132,7 +132,7 @@ class Engine:
             first, refused = receipt
             same = fingerprint(submission.transaction) == first
             return refused if same else _reused(transaction.sequence)
-        _, event = codec.decode_event_row(self._event_row(receipt))
+        event = codec.decode_event(self._event_row(receipt))
         if not _is_of(event, transaction):
             return _reused(transaction.sequence)
         versions = tuple([row.version for row in event.operations])

@@ -49,6 +49,12 @@ CHUNK_BYTES_MAX: Final = 256 * 1024
 CHUNK_ROWS_MAX: Final = 512
 """Rows after which a streamed answer starts its next message."""
 
+READ_AHEAD_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Bytes of events and values that are read together, and at most one row more of each."""
+
+READ_AHEAD_EVENTS_MAX: Final = 8192
+"""Events whose values are read together."""
+
 QUEUE_TRANSACTIONS_MAX: Final = 8192
 """Transactions accepted by a leader and not yet answered."""
 

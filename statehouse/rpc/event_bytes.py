@@ -43,7 +43,7 @@ def event_field(event: Event) -> bytes:
         rest = _sized(b"\x22", _metadata(event.metadata)) + rest
     encoded = b"\x08%b\x10%b\x1a%b%b%b%b%b" % (
         _growing(event.commit_ts),
-        _growing(event.committed_at_us),
+        _moment(event.committed_at_us),
         varint(len(txn_id)),
         txn_id,
         rest,
@@ -69,6 +69,8 @@ def _growing(number: int) -> bytes:
 
 _LOW_BYTES = tuple([bytes((low & 0x7F | 0x80, low >> 7 | 0x80)) for low in range(1 << 14)])
 _high_bytes = lru_cache(maxsize=256)(_growing)
+# All commits of one entry of the log have the same.
+_moment = lru_cache(maxsize=16)(varint)
 
 
 def _operation(operation: EventOperation) -> bytes:

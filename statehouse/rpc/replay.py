@@ -1,17 +1,17 @@
 """Owns a replay: its range, its tail, and how following goes on as events are committed.
 
-A replay reads one message at a time, each with an iterator of its own that begins right after the
-last commit_ts told: so there is neither gap nor repeat, however many commits share a pulse, and a
-slow reader pins nothing of the store while it is waited for. A follower holds no view meanwhile
-either. What is asked of a wide range is walked in windows, so that a reader whose events are rare
-hears how far the search has come.
+A replay reads some messages at a time, with iterators of their own that begin right after the last
+commit_ts told: so there is neither gap nor repeat, however many commits share a pulse, and while a
+slow reader is waited for, only those messages wait. A follower holds no view meanwhile either. What
+is asked of a wide range is walked in windows, so that a reader whose events are rare hears how far
+the search has come.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from statehouse.core import limits, validation
 from statehouse.core.errors import Failure, Reason
@@ -176,15 +176,20 @@ async def _stretch(
     """The events of [start, end], at most `limit`; tells `end` at last when all of it was sent."""
     clock = asyncio.get_running_loop().time
     told_at_s, told_through, left = clock(), -1, limit
+    # The first events come soon; of many, the more are read together the less each costs.
+    at_once = limits.CHUNK_ROWS_MAX
     while start <= end:
-        events, through = await _next(scope, view, start, end, left)
-        if events or clock() - told_at_s >= _MARK_INTERVAL_S:
-            yield replay_response(events, through)
-            told_at_s, told_through = clock(), through
-        if limit and len(events) == left:
+        found = await _next(scope, view, start, end, min(left or at_once, at_once))
+        if not found.messages and clock() - told_at_s >= _MARK_INTERVAL_S:
+            found.messages.append(replay_response([], found.through))
+        for message in found.messages:
+            yield message
+            told_at_s, told_through = clock(), found.through
+        if limit and found.events == left:
             return
-        left -= len(events) if limit else 0
-        start = through + 1
+        left -= found.events if limit else 0
+        start = found.through + 1
+        at_once = min(2 * at_once, limits.READ_AHEAD_EVENTS_MAX)
     if told_through != end:
         yield replay_response([], end)
 
@@ -197,7 +202,7 @@ async def _follow(
     told_through, told_at_s = through, clock()
     while True:
         interval_s = _MARK_INTERVAL_S if through > told_through else _PROGRESS_INTERVAL_S
-        events: list[bytes] = []
+        messages: list[bytes] = []
         try:
             async with asyncio.timeout_at(told_at_s + interval_s):
                 await backend.grown(through, stale=stale)
@@ -207,38 +212,58 @@ async def _follow(
             # What is applied is committed: no barrier is needed to tell it.
             view = await backend.view(stale=True)
             try:
-                events, through = await _next(scope, view, through + 1, view.commit_ts, 0)
+                at_once = limits.CHUNK_ROWS_MAX
+                found = await _next(scope, view, through + 1, view.commit_ts, at_once)
             finally:
                 view.close()
-        if events or clock() >= told_at_s + interval_s:
-            yield replay_response(events, through)
+            messages, through = found.messages, found.through
+        if not messages and clock() >= told_at_s + interval_s:
+            messages.append(replay_response([], through))
+        for message in messages:
+            yield message
             told_through, told_at_s = through, clock()
 
 
-async def _next(
-    scope: _Scope, view: View, start: int, end: int, limit: int
-) -> tuple[list[bytes], int]:
-    """What fits into one message, and the commit_ts through which it leaves nothing out."""
+class _Found(NamedTuple):
+    """Events as they go out, so many of them, and through which commit_ts none is left out."""
+
+    messages: list[bytes]
+    events: int
+    through: int
+
+
+async def _next(scope: _Scope, view: View, start: int, end: int, at_once: int) -> _Found:
+    """What is read together: at most so many events."""
     # A window costs a seek and a message: those of an agent must not grow with all others' history.
     window_end = end if scope.finds_at_once else min(end, start + _WINDOW_COMMITS - 1)
-    events_max = min(limit or limits.CHUNK_ROWS_MAX, limits.CHUNK_ROWS_MAX)
     # Not by chunks.py: a replay knows what its events take only when it has written them.
-    told: list[bytes] = []
-    size_bytes = through = 0
-    for event in scope.events(view, start, window_end, events_max):
+    messages: list[bytes] = []
+    fields: list[bytes] = []
+    count = size_bytes = told_bytes = through = 0
+    for event in scope.events(view, start, window_end, at_once):
         if event is None:
             await asyncio.sleep(0)
+            # All that was read ahead is told; to begin once more is not worth what is left of it.
+            if told_bytes + size_bytes >= limits.READ_AHEAD_BYTES_MAX // 2:
+                break
             continue
         field = event_field(event)
-        told.append(field)
-        through = event.commit_ts
+        fields.append(field)
         size_bytes += len(field)
-        if len(told) == events_max or size_bytes >= limits.CHUNK_BYTES_MAX:
+        count += 1
+        through = event.commit_ts
+        if size_bytes >= limits.CHUNK_BYTES_MAX or len(fields) >= limits.CHUNK_ROWS_MAX:
+            messages.append(replay_response(fields, through))
+            fields.clear()
+            told_bytes += size_bytes
+            size_bytes = 0
+            await asyncio.sleep(0)
+        if count == at_once or told_bytes >= limits.READ_AHEAD_BYTES_MAX:
             break
-    if told:
-        return told, through
+    if fields:
+        messages.append(replay_response(fields, through))
     await asyncio.sleep(0)
-    return told, window_end
+    return _Found(messages, count, through if count else window_end)
 
 
 def _invalid(message: str) -> Failure:

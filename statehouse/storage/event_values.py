@@ -9,15 +9,16 @@ ahead, in the order of keys. It must not know how events are found (events.py).
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from statehouse.core import codec, limits
 from statehouse.core.keys import Table, latest_key, record_key
 from statehouse.core.model import Kind
+from statehouse.storage.breath import BREATH_ROWS
 from statehouse.storage.faults import RowLost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from statehouse.core.codec import EventBody, EventOperationRow
     from statehouse.core.model import EventOperation
@@ -26,29 +27,68 @@ if TYPE_CHECKING:
 Found = tuple[bytes, "EventBody", "Sequence[EventOperationRow]"]
 """The row of an event that is to be told, its body, and which of its operations are told."""
 
-AHEAD_BYTES: Final = limits.CHUNK_BYTES_MAX
-"""So many bytes of events and values are read ahead, and at most one row more of each."""
+Run = tuple["Sequence[Found]", "Sequence[bytes | None]"]
+"""Events, and the values of their operations.
 
+A value is None where it is to be read when it is asked for, because it is not there or those before
+it took too much room."""
+
+_BYTES_MAX = limits.READ_AHEAD_BYTES_MAX
 # A member of an enum costs a lookup; this one is asked for with every operation.
 _RECORDS = Table.RECORDS
 _TOMBSTONE = Kind.TOMBSTONE.value
 _HEADER = codec.RECORD_HEADER_BYTES
 # The operations of a replay name few keys, and each again and again.
-_beginning = lru_cache(maxsize=1024)(latest_key)
+_beginning = lru_cache(maxsize=4096)(latest_key)
+
+
+def key_of_record(told: EventOperationRow | EventOperation, commit_ts: int) -> bytes:
+    """Where the version lies that an operation of that commit made."""
+    beginning = _beginning(told.namespace, told.agent_id, told.key)
+    return record_key(beginning, commit_ts, told.version)
 
 
 def value_of(rows: Rows, told: EventOperationRow | EventOperation, commit_ts: int) -> bytes:
     """What an operation of that commit wrote."""
     if told.kind == _TOMBSTONE:
         return b""
-    beginning = _beginning(told.namespace, told.agent_id, told.key)
-    row = rows.get(_RECORDS, record_key(beginning, commit_ts, told.version))
+    row = rows.get(_RECORDS, key_of_record(told, commit_ts))
     if row is None:
         raise RowLost(f"version {told.version} of key {told.key!r} is not in the database")
     return row[_HEADER:]
 
 
-class ReadAhead:
+def with_values(rows: Rows, walk: Iterable[Found | None], read_ahead: int) -> Iterator[Run | None]:
+    """The events of a walk, some at a time, with the values of their operations in their order.
+
+    Where the walk breathes, this does, after all before it; and whenever it has read many rows.
+    read_ahead: how many events are asked for at once; so many may be read before the first is told.
+    """
+    ahead = _ReadAhead(rows, read_ahead)
+    run: list[Found] = []
+    size_bytes = 0
+    room, value_bytes = ahead.room, ahead.value_bytes
+    for found in walk:
+        if found is not None:
+            run.append(found)
+            size_bytes += len(found[0]) + len(found[2]) * value_bytes
+            if len(run) < room and size_bytes < _BYTES_MAX:
+                if not len(run) % BREATH_ROWS:
+                    yield None
+                continue
+        if run:
+            values = yield from ahead.values(run)
+            yield run, values
+            run = []
+            size_bytes, room, value_bytes = 0, ahead.room, ahead.value_bytes
+        if found is None:
+            yield None
+    if run:
+        values = yield from ahead.values(run)
+        yield run, values
+
+
+class _ReadAhead:
     """Which values are read together: at most those of so many events, and of so many bytes."""
 
     def __init__(self, rows: Rows, events: int) -> None:
@@ -58,32 +98,28 @@ class ReadAhead:
         self.room = events
         """So many more events may be read before the first of them is told."""
         # Until one was seen, it may be so large that it must be told before the next is read.
-        self.value_bytes = AHEAD_BYTES
+        self.value_bytes = _BYTES_MAX
         """What one value takes, as far as the last ones tell."""
 
-    def values(self, found: Sequence[Found]) -> list[bytes | None]:
-        """The values of the operations of so many events, in their order.
-
-        None: it is to be read when it is asked for, because it is not there or the values before
-        it took too much room.
-        """
+    def values(self, found: Sequence[Found]) -> Generator[None, None, list[bytes | None]]:
+        """The values of the operations of so many events, in their order; as in a Run."""
         self.room = self.room - len(found) or self._events
         keys = [
-            record_key(
-                _beginning(one.namespace, one.agent_id, one.key), body.commit_ts, one.version
-            )
+            key_of_record(one, body.commit_ts)
             for _, body, operations in found
             for one in operations
         ]
         ordered = sorted(keys)
         values: dict[bytes, bytes] = {}
         size_bytes = 0
-        for key, row in zip(ordered, self._look_up(ordered), strict=True):
+        for count, row in enumerate(self._look_up(ordered), 1):
             if row is not None:
-                values[key] = row[_HEADER:]
+                values[ordered[count - 1]] = row[_HEADER:]
                 size_bytes += len(row)
-                if size_bytes >= AHEAD_BYTES:
+                if size_bytes >= _BYTES_MAX:
                     break
+            if not count % BREATH_ROWS:
+                yield
         if values:
             self.value_bytes = size_bytes // len(values)
         return list(map(values.get, keys))

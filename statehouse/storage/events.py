@@ -18,14 +18,14 @@ from statehouse.core.keys import Table, number_of, run_key, u64
 from statehouse.core.model import Event, EventHeader, EventOperation
 from statehouse.storage.breath import BREATH_ROWS
 from statehouse.storage.event_rows import lost, rows_of
-from statehouse.storage.event_values import AHEAD_BYTES, ReadAhead, value_of
+from statehouse.storage.event_values import value_of, with_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from statehouse.core.codec import EventBody, EventOperationRow
     from statehouse.storage.event_rows import Numbered
-    from statehouse.storage.event_values import Found
+    from statehouse.storage.event_values import Found, Run
     from statehouse.storage.lineage import Lineage
     from statehouse.storage.rows import Rows
 
@@ -49,6 +49,11 @@ class Scope:
         commit_ts, namespace, agents = body.commit_ts, self.namespace, self.agents
         if agents is not None:
             through = agents.get
+            if len(found) == 1 and not self.prefix:
+                # Most events; to make a list of one costs more than to look at it.
+                told = found[0]
+                is_told = through(told.agent_id, 0) >= commit_ts and told.namespace == namespace
+                return found if is_told else ()
             found = [
                 told
                 for told in found
@@ -88,15 +93,23 @@ class Events:
 
     def header(self, commit_ts: int) -> EventHeader:
         """One event without its values."""
-        chain_hash, body = codec.decode_event_row(self.row(commit_ts))
+        row = self.row(commit_ts)
+        body = codec.decode_event(row)
         return EventHeader(
             body.commit_ts,
             body.committed_at_us,
             body.txn_id,
             body.metadata,
-            tuple([_operation(told, b"") for told in body.operations]),
+            tuple(
+                [
+                    EventOperation(
+                        told.namespace, told.agent_id, told.key, told.version, told.kind, b""
+                    )
+                    for told in body.operations
+                ]
+            ),
             body.preconditions,
-            chain_hash,
+            row[:HASH_BYTES],
         )
 
     def value(self, told: EventOperationRow | EventOperation, commit_ts: int) -> bytes:
@@ -118,30 +131,34 @@ class Events:
         """The events of a walk over rows that have something in scope.
 
         read_ahead: how many are asked for at once; so many may be read before the first is told.
+        It breathes after those, too: nothing is read then that was not told.
         """
-        ahead = ReadAhead(self._rows, read_ahead)
-        found: list[Found] = []
-        size_bytes = barren = 0
-        room, value_bytes = ahead.room, ahead.value_bytes
+        found = self._found(walk, scope)
+        for run in self.with_values(found, read_ahead):
+            if run is None:
+                yield None
+            else:
+                yield from self._events(*run, with_proof)
+                if read_ahead > 1:
+                    yield None
+
+    def with_values(self, walk: Iterable[Found | None], read_ahead: int) -> Iterator[Run | None]:
+        """The events of a walk with their values, as event_values.py gives them."""
+        return with_values(self._rows, walk, read_ahead)
+
+    def _found(self, walk: Iterable[Numbered], scope: Scope) -> Iterator[Found | None]:
+        barren = 0
+        decode, operations_of, everything = codec.decode_event, scope.operations, scope.everything
         for _, row in walk:
-            _, body = codec.decode_event_row(row)
-            operations = scope.operations(body)
-            if operations or scope.everything:
+            body = decode(row)
+            operations = operations_of(body)
+            if operations or everything:
                 barren = 0
-                found.append((row, body, operations))
-                size_bytes += len(row) + len(operations) * value_bytes
-                if len(found) < room and size_bytes < AHEAD_BYTES:
-                    continue
+                yield row, body, operations
             else:
                 barren += 1
-                if barren % BREATH_ROWS:
-                    continue
-            yield from self._events(found, ahead, with_proof)
-            found.clear()
-            size_bytes, room, value_bytes = 0, ahead.room, ahead.value_bytes
-            if barren:
-                yield None
-        yield from self._events(found, ahead, with_proof)
+                if barren % BREATH_ROWS == 0:
+                    yield None
 
     def walk(self, first: int, last: int, newest_first: bool = False) -> Iterator[Numbered]:
         """All events from first to last, both included."""
@@ -202,9 +219,9 @@ class Events:
             yield commit_ts
 
     def _events(
-        self, found: Sequence[Found], ahead: ReadAhead, with_proof: bool
+        self, found: Sequence[Found], ahead: Sequence[bytes | None], with_proof: bool
     ) -> Iterator[Event]:
-        values = iter(ahead.values(found))
+        values = iter(ahead)
         before, previous = 0, GENESIS
         for row, body, operations in found:
             commit_ts, chain_hash = body.commit_ts, row[:HASH_BYTES]
@@ -217,7 +234,14 @@ class Events:
                 body.metadata,
                 tuple(
                     [
-                        _operation(one, self.value(one, commit_ts) if value is None else value)
+                        EventOperation(
+                            one.namespace,
+                            one.agent_id,
+                            one.key,
+                            one.version,
+                            one.kind,
+                            self.value(one, commit_ts) if value is None else value,
+                        )
                         for one, value in zip(operations, values, strict=False)
                     ]
                 ),
@@ -226,7 +250,3 @@ class Events:
                 row[HASH_BYTES:] if with_proof else b"",
             )
             before, previous = commit_ts, chain_hash
-
-
-def _operation(told: EventOperationRow, value: bytes) -> EventOperation:
-    return EventOperation(told.namespace, told.agent_id, told.key, told.version, told.kind, value)

@@ -295,7 +295,7 @@ class StateView:
             raise ValueError("what is verified is everything, or one agent of one namespace")
         if not 0 <= after <= self.commit_ts:
             raise ValueError(f"commit_ts {after} is not between 0 and {self.commit_ts}")
-        checks = Verifying(self._events)
+        checks = Verifying(self._events, self._rows)
         if namespace is None or agent_id is None:
             return checks.everything(after, self.commit_ts, self.chain_head)
         if after:

@@ -60,7 +60,7 @@ DECODERS = [
     codec.decode_transaction,
     codec.decode_submission,
     codec.decode_group,
-    codec.decode_event_row,
+    codec.decode_event,
     codec.decode_latest,
     codec.decode_record_header,
     codec.decode_receipts,
@@ -123,7 +123,7 @@ def test_the_other_rows_come_back():
     assert codec.decode_session(codec.encode_session(session)) == session
     assert codec.decode_state(codec.encode_state(state)) == state
     row = b"h" * 32 + codec.encode_event_body(body)
-    assert codec.decode_event_row(row) == (b"h" * 32, body)
+    assert codec.decode_event(row) == body
     assert codec.decode_latest(codec.encode_latest(1, 2, 0, 3)) == (1, 2, 0, 3)
     assert codec.decode_record_header(codec.encode_record_header(1, 5) + b"value") == (1, 5)
 
@@ -164,4 +164,4 @@ def test_an_unknown_format_is_refused_in_words():
     with pytest.raises(CodecError, match="unknown format none"):
         codec.decode_group(b"")
     with pytest.raises(CodecError, match="unknown format"):
-        codec.decode_event_row(b"h" * 32 + b"\x09")
+        codec.decode_event(b"h" * 32 + b"\x09")

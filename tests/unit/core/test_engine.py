@@ -93,7 +93,7 @@ def test_an_event_tells_all_of_its_transaction(store):
         write("k", b"7"), sequence=9, preconditions=[asked], metadata=metadata, txn_id="name"
     )
     apply(store, Writer(2).submit(), submission(made))
-    _, body = codec.decode_event_row(store.rows.get(Table.EVENTS, (2).to_bytes(8, "big")))
+    body = codec.decode_event(store.rows.get(Table.EVENTS, (2).to_bytes(8, "big")))
     assert (body.txn_id, body.client_id, body.sequence) == ("name", made.client_id, 9)
     assert (body.metadata, body.preconditions) == (metadata, (asked,))
     _, event = store.view().events()

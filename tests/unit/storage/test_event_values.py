@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statehouse.core.keys import Table
+from statehouse.core.limits import READ_AHEAD_BYTES_MAX
 from statehouse.core.model import Kind
-from statehouse.storage.event_values import AHEAD_BYTES
 from statehouse.storage.faults import RowLost
 from tests.oracle.memory_store import MemoryStore
 from tests.oracle.writing import Writer, delete, group, write
@@ -19,7 +19,7 @@ operations = st.builds(
     lambda key, agent, value: write(key, value, agent=agent, kind=Kind.BYTES),
     names,
     agents,
-    st.sampled_from([b"", b"1", b"x" * 300, b"y" * (AHEAD_BYTES // 3)]),
+    st.sampled_from([b"", b"1", b"x" * 300, b"y" * (READ_AHEAD_BYTES_MAX // 3)]),
 ) | st.builds(lambda key, agent: delete(key, agent=agent), names, agents)
 
 
@@ -42,15 +42,17 @@ def test_events_are_the_same_however_many_are_read_at_once(
 ):
     view = store_of(*commits).view()
     one_by_one, together = [
-        list(
-            view.events(
+        [
+            event
+            for event in view.events(
                 *scope,
                 newest_first=newest_first,
                 prefix=prefix,
                 with_proof=with_proof,
                 read_ahead=ahead,
             )
-        )
+            if event is not None
+        ]
         for ahead in (1, read_ahead)
     ]
     assert together == one_by_one
@@ -65,7 +67,7 @@ def test_a_value_that_is_gone_is_missed_when_its_event_is_told(lost):
     gone = [key for key in records if _is_of(key, operation.key, operation.version)]
     assert len(gone) == 1
     del records[gone[0]]
-    told = store.view().events("default", "a", read_ahead=512)
+    told = filter(None, store.view().events("default", "a", read_ahead=512))
     for commit_ts in range(1, lost):
         assert next(told).commit_ts == commit_ts
     with pytest.raises(RowLost, match=f"version {operation.version} of key '{operation.key}'"):
@@ -96,19 +98,19 @@ class Counted:
 
 
 def test_what_is_read_ahead_is_bounded():
-    small, large = 16, AHEAD_BYTES // 2
+    small, large = 16, READ_AHEAD_BYTES_MAX // 2
     sizes = [small] * 100 + [large] * 100
     store = store_of(*[[write(f"k{n:03}", b"x" * size)] for n, size in enumerate(sizes)])
     store.rows = rows = Counted(store.rows)
     told_bytes = 0
-    for event in store.view().events("default", "a", read_ahead=512):
+    for event in filter(None, store.view().events("default", "a", read_ahead=512)):
         told_bytes += len(event.operations[0].value)
-        assert rows.read_bytes - told_bytes <= AHEAD_BYTES + 2 * large
+        assert rows.read_bytes - told_bytes <= READ_AHEAD_BYTES_MAX + 2 * large
 
 
 def test_no_more_is_read_than_is_asked_for():
     store = store_of(*[[write(f"k{number:03}", b"x" * 20)] for number in range(100)])
     store.rows = rows = Counted(store.rows)
-    events = store.view().events("default", "a", read_ahead=10)
+    events = filter(None, store.view().events("default", "a", read_ahead=10))
     assert [next(events).commit_ts for _ in range(10)] == list(range(1, 11))
     assert rows.read_bytes < 11 * 30

@@ -114,12 +114,81 @@ def test_a_changed_or_lost_value_is_named(store):
     store.rows.write([(Table.RECORDS, key, row[:-1] + b"4")], [])
     with store.view() as view:
         found = last(view.verify())
-        assert (found.bad_commit_ts, found.fault) == (3, "the value of key 'k' has another hash")
+        text = "the value of version 2 of key 'k' has another hash"
+        assert (found.bad_commit_ts, found.fault) == (3, text)
         assert not of_agent(view, "a").fault
         assert of_agent(view, "b").bad_commit_ts == 3
     store.rows.write([], [(Table.RECORDS, key)])
     with store.view() as view:
         assert "version 2 of key 'k' is not in the database" in last(view.verify()).fault
+
+
+def test_a_value_is_checked_of_what_comes_after_too(store):
+    key = record_key(latest_key("default", "b", "k"), 3, 2)
+    row = store.rows.get(Table.RECORDS, key)
+    store.rows.write([(Table.RECORDS, key, row[:-1] + b"4")], [])
+    with store.view() as view:
+        assert last(view.verify(after=2)).bad_commit_ts == 3
+        assert not last(view.verify(after=3)).fault
+
+
+@pytest.mark.parametrize("place", [0, 8])
+def test_a_record_of_another_kind_or_time_is_named(store, place):
+    key = record_key(latest_key("default", "b", "k"), 3, 2)
+    row = store.rows.get(Table.RECORDS, key)
+    changed = row[:place] + bytes([row[place] ^ 1]) + row[place + 1 :]
+    store.rows.write([(Table.RECORDS, key, changed)], [])
+    with store.view() as view:
+        found = last(view.verify())
+        text = "version 2 of key 'k' is of another kind or time"
+        assert (found.bad_commit_ts, found.fault) == (3, text)
+        assert of_agent(view, "b").bad_commit_ts == 3
+
+
+def test_a_lost_delete_is_named(store):
+    """Without its record, what was deleted would be there again for whoever reads as of then."""
+    store.rows.write([], [(Table.RECORDS, record_key(latest_key("default", "f", "k"), 5, 2))])
+    with store.view() as view:
+        found = last(view.verify())
+        assert (found.bad_commit_ts, found.through) == (5, 4)
+        assert "version 2 of key 'k' is not in the database" in found.fault
+
+
+def test_values_that_changed_places_are_found(store):
+    keys = [
+        record_key(latest_key("default", name, "k"), at, 1) for name, at in (("a", 1), ("b", 2))
+    ]
+    one, other = [store.rows.get(Table.RECORDS, key) for key in keys]
+    assert one != other
+    store.rows.write([(Table.RECORDS, keys[0], other), (Table.RECORDS, keys[1], one)], [])
+    with store.view() as view:
+        found = last(view.verify())
+        assert "the value of version 1 of key 'k'" in found.fault
+        assert found.bad_commit_ts == 1
+
+
+def test_a_record_of_which_no_event_tells_is_found(store):
+    row = store.rows.get(Table.RECORDS, record_key(latest_key("default", "b", "k"), 3, 2))
+    for commit_ts, agent in ((4, "a"), (2, "z")):
+        stray = record_key(latest_key("default", agent, "k"), commit_ts, 3)
+        store.rows.write([(Table.RECORDS, stray, row)], [])
+    with store.view() as view:
+        found = last(view.verify())
+        assert (found.bad_commit_ts, found.events) == (2, 5)
+        assert found.fault == "a version 3 was recorded of which no event tells"
+        assert of_agent(view, "a").bad_commit_ts == 4
+        assert not of_agent(view, "b").fault
+        # It came after the fork.
+        assert not of_agent(view, "f").fault
+
+
+def test_a_stray_record_beside_a_changed_value_does_not_hide_it(store):
+    key = record_key(latest_key("default", "b", "k"), 3, 2)
+    row = store.rows.get(Table.RECORDS, key)
+    stray = record_key(latest_key("default", "a", "k"), 1, 3)
+    store.rows.write([(Table.RECORDS, stray, row), (Table.RECORDS, key, row[:-1] + b"4")], [])
+    with store.view() as view:
+        assert "the value of version 2 of key 'k'" in last(view.verify()).fault
 
 
 def test_a_head_that_names_another_event_is_told(store):
@@ -150,12 +219,15 @@ def test_it_tells_now_and_then_how_far_it_is(store, monkeypatch):
     with store.view() as view:
         rows = list(view.verify())
         told = [None if row is None else (row.events, row.through, row.finished) for row in rows]
-        assert told == [None, (2, 2, False), None, (4, 4, False), None, (5, 5, True)]
+        # Five events, then the records of six operations.
+        chain = [None, (2, 2, False), None, (4, 4, False), None]
+        assert told[:5] == chain
+        assert told[5:] == [(5, 5, False), None] * 3 + [(5, 5, True)]
         agent = list(view.verify(namespace="default", agent_id="a"))
-        assert [row is None for row in agent] == [True, False, False]
+        assert [row is None for row in agent] == [True, False, True, False, False]
 
 
 def test_large_values_make_it_breathe_as_many_rows_do(store, monkeypatch):
     monkeypatch.setattr(breath, "BREATH_BYTES", 1)
     with store.view() as view:
-        assert list(view.verify()).count(None) == 5
+        assert list(view.verify()).count(None) == 5 + 6
