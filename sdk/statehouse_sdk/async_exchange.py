@@ -39,11 +39,12 @@ if TYPE_CHECKING:
 END: Final = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 """What a stream gives after its last message."""
 
-TURNS: Final = 4
+TURNS: Final = 2
 """The parts in which the replies to all calls under way would be handed out."""
 
-TURN_REPLIES_MIN: Final = 64
-"""Fewer replies are one turn: each message costs the servers a round of its own."""
+TURN_COMMITS_MIN: Final = 64
+TURN_READS_MIN: Final = 16
+"""Fewer replies are one turn: each message costs the servers a round, and one of commits most."""
 
 _LOCAL_ENDS: Final = (grpc.aio.BaseError, asyncio.InvalidStateError, asyncio.CancelledError)
 """What gRPC raises when a call is over on this side, besides RpcErrors."""
@@ -144,8 +145,10 @@ class AsyncExchange:
 
     async def _receive(self, message: bytes) -> None:
         callers = self._callers
-        turn = max(TURN_REPLIES_MIN, len(callers) // TURNS)
-        for number, reply in enumerate(state.ExchangeResponse.FromString(message).replies, 1):
+        replies = state.ExchangeResponse.FromString(message).replies
+        least = TURN_COMMITS_MIN if replies and replies[0].HasField("commit") else TURN_READS_MIN
+        turn = max(least, len(callers) // TURNS)
+        for number, reply in enumerate(replies, 1):
             caller = callers.pop(reply.id, None)
             if caller is not None and not caller[0].done():
                 caller[0].set_result(reply)

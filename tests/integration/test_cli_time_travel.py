@@ -282,7 +282,7 @@ def test_a_node_whose_record_was_changed_is_named_with_the_event(fresh_cluster, 
         ended = ctl("verify", *scope)
         assert ended.returncode == 1
         assert ended.stderr.startswith("n2 at ")
-        assert "commit_ts 4: the value of key 'k3' has another hash" in ended.stderr
+        assert "commit_ts 4: the value of version 1 of key 'k3' has another hash" in ended.stderr
     told = json.loads(ctl("verify", "-o", "json").stdout)
     assert [(node["name"], node["bad_commit_ts"]) for node in told["nodes"]] == [
         ("n1", None),

@@ -137,7 +137,7 @@ class TestMessages:
     async def test_those_answered_first_ask_on_while_the_others_are_answered(
         self, stream, monkeypatch
     ):
-        monkeypatch.setattr(exchange_module, "TURN_REPLIES_MIN", 2)
+        monkeypatch.setattr(exchange_module, "TURN_READS_MIN", 2)
 
         async def ask_twice():
             await stream.ask()
