@@ -1,17 +1,19 @@
 """Owns the stream on which the calls of many threads travel to one node together.
 
 A call goes out with the next message; while one message is on its way, the next collects. So a lone
-caller waits for nobody, and many share the price of a message. It knows gRPC's stream, and which
-reply belongs to whom; what a failure means, and whether to try again, is not decided here. A fork
-of the process cancels the stream (forks.py).
+caller waits for nobody, and many share the price of a message. Threads wake one after another, so
+callers who were answered together would ask one by one: a message waits a moment for them. It knows
+gRPC's stream, and which reply belongs to whom; what a failure means, and whether to try again, is
+not decided here. A fork of the process cancels the stream (forks.py).
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from statehouse_proto.v2 import state_pb2 as state
@@ -30,6 +32,10 @@ from statehouse_sdk.limits import EXCHANGE_CALLS_MAX, MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+HOLD_S: Final = 0.0005
+"""How long a message waits for callers who were just answered; most of them ask again."""
 
 
 class _Caller:
@@ -51,6 +57,8 @@ class Exchange:
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._callers: dict[int, _Caller] = {}
+        self._awake = 0
+        """Callers who were answered and have not asked again; a guess, for threads share it."""
         self.ended = False
         self._error: grpc.RpcError | None = None
         start = channel.stream_stream(METHOD.path, None, self._receive)
@@ -99,9 +107,10 @@ class Exchange:
             if first is None:
                 return
             parts, size_bytes, waiting = [first], len(first), None
+            hold_until_s = time.monotonic() + HOLD_S
             while len(parts) < EXCHANGE_CALLS_MAX:
                 try:
-                    part = self._outgoing.get_nowait()
+                    part = self._another(hold_until_s)
                 except Empty:
                     break
                 if part is None:
@@ -112,6 +121,21 @@ class Exchange:
                     break
                 parts.append(part)
             yield b"".join(parts)
+
+    def _another(self, hold_until_s: float) -> bytes | None:
+        """A call that waits already, or comes before that moment from one who was just answered.
+
+        Raises Empty; then nobody is waited for until others were answered.
+        """
+        # The caller before this one has asked.
+        self._awake = max(0, self._awake - 1)
+        if not self._awake:
+            return self._outgoing.get_nowait()
+        try:
+            return self._outgoing.get(timeout=max(0.0, hold_until_s - time.monotonic()))
+        except Empty:
+            self._awake = 0
+            raise
 
     def _next(self) -> bytes | None:
         """The next call; None when there will be none."""
@@ -133,6 +157,7 @@ class Exchange:
             caller = callers.pop(reply.id, None)
             if caller is not None:
                 caller.reply = reply
+                self._awake += 1
                 caller.wait.release()
         return True
 

@@ -106,6 +106,17 @@ class Asking(threading.Thread):
         return self.result
 
 
+def answer_together(wire, exchange, count):
+    """So many callers whose calls shared a message, and whose replies did."""
+    asking = [Asking(exchange) for _ in range(count)]
+    calls = wire.take()
+    assert len(calls) == count
+    wire.reply(*[call.id for call in calls])
+    for one in asking:
+        one.end()
+    return asking
+
+
 class TestOneStream:
     def test_what_waits_goes_out_in_one_message(self, wire, exchange):
         asking = [Asking(exchange, f"k{number}") for number in range(5)]
@@ -123,6 +134,41 @@ class TestOneStream:
         second.end()
         wire.reply(1)
         first.end()
+
+    def test_those_answered_together_ask_together_again(self, wire, exchange, monkeypatch):
+        monkeypatch.setattr(exchange_module, "HOLD_S", 20.0)
+        asking = answer_together(wire, exchange, 3)
+        message = SimpleQueue()
+        threading.Thread(target=lambda: message.put(wire.take())).start()
+        again = [Asking(exchange, f"k{number}") for number in range(3)]
+        calls = message.get(timeout=10)
+        assert [call.get.key for call in calls] == ["k0", "k1", "k2"]
+        wire.reply(*[call.id for call in calls])
+        for one in (*asking, *again):
+            one.end()
+
+    def test_one_who_does_not_ask_again_is_waited_for_once_and_not_for_long(
+        self, wire, exchange, monkeypatch
+    ):
+        monkeypatch.setattr(exchange_module, "HOLD_S", 0.02)
+        answer_together(wire, exchange, 3)
+        asking = [Asking(exchange) for _ in range(2)]
+        assert len(wire.take()) == 2
+        monkeypatch.setattr(exchange_module, "HOLD_S", 20.0)
+        asking.append(Asking(exchange))
+        began_s = time.monotonic()
+        assert len(wire.take()) == 1
+        assert time.monotonic() - began_s < 10
+        wire.reply(*[4, 5, 6])
+        for one in asking:
+            one.end()
+
+    def test_a_lone_caller_is_not_held_back(self, wire, exchange, monkeypatch):
+        monkeypatch.setattr(exchange_module, "HOLD_S", 20.0)
+        began_s = time.monotonic()
+        for _ in range(3):
+            answer_together(wire, exchange, 1)
+        assert time.monotonic() - began_s < 10
 
     def test_replies_may_come_in_any_order_and_in_any_grouping(self, wire, exchange):
         asking = [Asking(exchange) for _ in range(4)]
