@@ -11,7 +11,6 @@ from tests.bench.servers.interface import (
     Child,
     first_line,
     free_ports,
-    listens,
     missing_library,
     wait_for,
 )
@@ -51,12 +50,22 @@ class Server:
             self._folder / "log",
             stop_signal=signal.SIGTERM,
         )
-        wait_for(lambda: listens(self._port), "Redis takes connections", [self._child])
+        wait_for(self._ready, "Redis has read its log and answers", [self._child])
 
     def stop(self) -> None:
         if self._child is not None:
             self._child.stop()
             self._child = None
+
+    def _ready(self) -> bool:
+        from redis import Redis, RedisError
+
+        # It listens from the start, but refuses whatever is asked until its log is read again.
+        try:
+            with Redis.from_url(self.address) as client:
+                return bool(client.ping())
+        except RedisError:
+            return False
 
     @property
     def address(self) -> str:

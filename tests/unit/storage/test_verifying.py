@@ -6,13 +6,14 @@ from contextlib import closing
 
 import pytest
 
+from statehouse.core import marks
 from statehouse.core.digest import event_hash
 from statehouse.core.keys import Table, agent_key, latest_key, record_key, u64
-from statehouse.core.marks import Fork
-from statehouse.core.model import VerifyRow
+from statehouse.core.marks import Cursor, Fork, Label
+from statehouse.core.model import Kind, VerifyRow
 from statehouse.storage import breath, verifying
 from tests.oracle.stores import Dictionaries, OnRocksDB
-from tests.oracle.writing import Writer, delete, mark, write
+from tests.oracle.writing import START_US, Writer, delete, mark, write
 
 
 @pytest.fixture(params=[Dictionaries, OnRocksDB])
@@ -231,3 +232,53 @@ def test_large_values_make_it_breathe_as_many_rows_do(store, monkeypatch):
     monkeypatch.setattr(breath, "BREATH_BYTES", 1)
     with store.view() as view:
         assert list(view.verify()).count(None) == 5 + 6
+
+
+@pytest.fixture
+def everything_there_is():
+    """One of all that is ever recorded, in dictionaries."""
+    made, writer = Dictionaries(None), Writer()
+    made.commit(writer.submit(write("k", b'{"x":1}'), write("j", b"1", agent="b")))
+    made.commit(
+        writer.submit(
+            write("k", b"\x00\xff", kind=Kind.BYTES), write("empty", b"", kind=Kind.BYTES)
+        )
+    )
+    made.commit(writer.submit(mark(Label("here", 2))), writer.submit(mark(Fork("a", 1), agent="f")))
+    made.commit(
+        writer.submit(delete("k"), write("k", b"2", agent="f"), write("k", b"2", agent="f"))
+    )
+    made.commit(writer.submit(mark(Cursor("c", 3, "a"), agent=marks.CURSORS)))
+    made.commit(writer.submit(write("k", b"3", namespace="other")), at_us=START_US + 5)
+    return made
+
+
+def test_every_changed_byte_and_every_lost_row_is_found(everything_there_is):
+    store = everything_there_is
+    with store.view() as view:
+        assert not last(view.verify()).fault
+    for table in (Table.EVENTS, Table.RECORDS):
+        for key, row in list(store.rows.tables[table].items()):
+            for place in range(len(row)):
+                changed = row[:place] + bytes([row[place] ^ 4]) + row[place + 1 :]
+                store.rows.write([(table, key, changed)], [])
+                with store.view() as view:
+                    assert last(view.verify()).fault, (table, key, place)
+            store.rows.write([], [(table, key)])
+            with store.view() as view:
+                assert last(view.verify()).fault, (table, key)
+            store.rows.write([(table, key, row)], [])
+    with store.view() as view:
+        assert not last(view.verify()).fault
+
+
+def test_every_row_in_another_place_is_found(everything_there_is):
+    store = everything_there_is
+    records = dict(store.rows.tables[Table.RECORDS])
+    for key, row in records.items():
+        for other, its_row in records.items():
+            if row != its_row:
+                store.rows.write([(Table.RECORDS, other, row), (Table.RECORDS, key, its_row)], [])
+                with store.view() as view:
+                    assert last(view.verify()).fault, (key, other)
+                store.rows.write([(Table.RECORDS, key, row), (Table.RECORDS, other, its_row)], [])
