@@ -141,13 +141,6 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def listens(port: int) -> bool:
-    """Whether somebody takes connections there."""
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((HOST, port)) == 0
-
-
 def first_line(command: list[str]) -> str:
     """What a program prints first, such as its version."""
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
