@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REST_FACTOR: Final = 7.0
-"""Seconds of rest for a second of work: long reads get an eighth of the time."""
+REST_FACTOR: Final = 9.0
+"""Seconds of rest for a second of work: long reads get a tenth of the time."""
 
 _WORK_S_MIN: Final = 0.001
 """Less work than this is not worth a timer; it is counted with what follows."""
