@@ -110,11 +110,6 @@ def record_key(latest: bytes, commit_ts: int, version: int = _U64_MAX) -> bytes:
     return latest + _PLACE.pack(_U64_MAX - commit_ts, _U64_MAX - version)
 
 
-def place_of_commit(commit_ts: int) -> bytes:
-    """How a record's key would end at least, if that commit made it or an earlier one."""
-    return _PLACE.pack(_U64_MAX - commit_ts, 0)
-
-
 def record_place(row_key: bytes) -> tuple[int, int]:
     """commit_ts and version of a record's key."""
     commit_ts, version = _PLACE.unpack(row_key[-PLACE_BYTES:])

@@ -112,9 +112,10 @@ class _ReadAhead:
         ordered = sorted(keys)
         values: dict[bytes, bytes] = {}
         size_bytes = 0
-        for count, row in enumerate(self._look_up(ordered), 1):
+        looked_up = zip(ordered, self._look_up(ordered), strict=True)
+        for count, (key, row) in enumerate(looked_up, 1):
             if row is not None:
-                values[ordered[count - 1]] = row[_HEADER:]
+                values[key] = row[_HEADER:]
                 size_bytes += len(row)
                 if size_bytes >= _BYTES_MAX:
                     break

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from statehouse.core.codec import EventBody, EventOperationRow
     from statehouse.storage.event_rows import Numbered
-    from statehouse.storage.event_values import Found, Run
+    from statehouse.storage.event_values import Found
     from statehouse.storage.lineage import Lineage
     from statehouse.storage.rows import Rows
 
@@ -100,14 +100,7 @@ class Events:
             body.committed_at_us,
             body.txn_id,
             body.metadata,
-            tuple(
-                [
-                    EventOperation(
-                        told.namespace, told.agent_id, told.key, told.version, told.kind, b""
-                    )
-                    for told in body.operations
-                ]
-            ),
+            tuple([_operation(told, b"") for told in body.operations]),
             body.preconditions,
             row[:HASH_BYTES],
         )
@@ -134,17 +127,13 @@ class Events:
         It breathes after those, too: nothing is read then that was not told.
         """
         found = self._found(walk, scope)
-        for run in self.with_values(found, read_ahead):
+        for run in with_values(self._rows, found, read_ahead):
             if run is None:
                 yield None
             else:
                 yield from self._events(*run, with_proof)
                 if read_ahead > 1:
                     yield None
-
-    def with_values(self, walk: Iterable[Found | None], read_ahead: int) -> Iterator[Run | None]:
-        """The events of a walk with their values, as event_values.py gives them."""
-        return with_values(self._rows, walk, read_ahead)
 
     def _found(self, walk: Iterable[Numbered], scope: Scope) -> Iterator[Found | None]:
         barren = 0
@@ -234,14 +223,7 @@ class Events:
                 body.metadata,
                 tuple(
                     [
-                        EventOperation(
-                            one.namespace,
-                            one.agent_id,
-                            one.key,
-                            one.version,
-                            one.kind,
-                            self.value(one, commit_ts) if value is None else value,
-                        )
+                        _operation(one, self.value(one, commit_ts) if value is None else value)
                         for one, value in zip(operations, values, strict=False)
                     ]
                 ),
@@ -250,3 +232,7 @@ class Events:
                 row[HASH_BYTES:] if with_proof else b"",
             )
             before, previous = commit_ts, chain_hash
+
+
+def _operation(told: EventOperationRow, value: bytes) -> EventOperation:
+    return EventOperation(told.namespace, told.agent_id, told.key, told.version, told.kind, value)

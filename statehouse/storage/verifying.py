@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from statehouse.core import codec
 from statehouse.core.codec import CodecError
 from statehouse.core.digest import GENESIS, HASH_BYTES, event_hash, value_digest
-from statehouse.core.keys import PLACE_BYTES, Table, agent_key, place_of_commit, record_place, u64
+from statehouse.core.keys import PLACE_BYTES, Table, agent_key, record_key, record_place, u64
 from statehouse.core.model import VerifyRow
 from statehouse.storage.breath import Breath
 from statehouse.storage.event_values import key_of_record
@@ -142,8 +142,8 @@ class Verifying:
         if count:
             self._right(row, commit_ts, count)
         if self._fault is None:
-            for record_key, row in self._records(levels):
-                held += hash(secret + record_key + row[:_HEADER] + value_digest(row[_HEADER:]))
+            for key, row in self._records(levels):
+                held += hash(secret + key + row[:_HEADER] + value_digest(row[_HEADER:]))
                 if due(len(row)):
                     yield self._breathed()
             if told == held:
@@ -155,10 +155,10 @@ class Verifying:
     def _records(self, levels: _Levels) -> Iterator[Row]:
         for prefix, last in levels.items():
             # The places of later commits come first; those of `last` and before it are not below.
-            first = place_of_commit(last)
-            for record_key, row in self._rows.forward(Table.RECORDS, prefix, prefix):
-                if record_key[-PLACE_BYTES:] >= first:
-                    yield record_key, row
+            first = record_key(b"", last)
+            for key, row in self._rows.forward(Table.RECORDS, prefix, prefix):
+                if key[-PLACE_BYTES:] >= first:
+                    yield key, row
 
     # -- Records against events: one by one
 
@@ -199,9 +199,9 @@ class Verifying:
     def _find_stray(self, levels: _Levels) -> Iterator[VerifyRow | None]:
         """Looks for the first record of which no event tells; one there must be."""
         found: tuple[int, int] | None = None
-        for record_key, row in self._records(levels):
-            commit_ts, version = record_place(record_key)
-            if (found is None or commit_ts < found[0]) and not self._is_told(record_key, commit_ts):
+        for key, row in self._records(levels):
+            commit_ts, version = record_place(key)
+            if (found is None or commit_ts < found[0]) and not self._is_told(key, commit_ts):
                 found = commit_ts, version
             if self._breath.due(len(row)):
                 yield self._breathed()
@@ -211,9 +211,13 @@ class Verifying:
             commit_ts, version = found
             self._fault = commit_ts, f"a version {version} was recorded of which no event tells"
 
-    def _is_told(self, record_key: bytes, commit_ts: int) -> bool:
-        body = codec.decode_event(self._events.row(commit_ts))
-        return any(key_of_record(one, commit_ts) == record_key for one in body.operations)
+    def _is_told(self, key: bytes, commit_ts: int) -> bool:
+        try:
+            body = codec.decode_event(self._events.row(commit_ts))
+        except _FOUND:
+            # None of the events that were checked: nothing that can be trusted tells of it.
+            return False
+        return any(key_of_record(one, commit_ts) == key for one in body.operations)
 
     # -- How far it is
 

@@ -183,6 +183,19 @@ def test_a_record_of_which_no_event_tells_is_found(store):
         assert not of_agent(view, "f").fault
 
 
+@pytest.mark.parametrize("event", [None, b"\x00" * 40], ids=["lost", "damaged"])
+def test_a_stray_record_is_found_when_the_event_it_names_cannot_be_read(store, event):
+    row = store.rows.get(Table.RECORDS, record_key(latest_key("default", "a", "k"), 3, 2))
+    stray = record_key(latest_key("default", "a", "k"), 5, 3)
+    store.rows.write([(Table.RECORDS, stray, row)], [(Table.EVENTS, u64(5))])
+    if event is not None:
+        store.rows.write([(Table.EVENTS, u64(5), event)], [])
+    with store.view() as view:
+        found = of_agent(view, "a")
+        assert found.bad_commit_ts == 5
+        assert found.fault == "a version 3 was recorded of which no event tells"
+
+
 def test_a_stray_record_beside_a_changed_value_does_not_hide_it(store):
     key = record_key(latest_key("default", "b", "k"), 3, 2)
     row = store.rows.get(Table.RECORDS, key)
