@@ -35,6 +35,9 @@ LOOK_EVERY_S: Final = 0.001
 _OFF: Final = ("0", "f", "false", "n", "no")
 """What switches gRPC's preparations off, as the value of GRPC_ENABLE_FORK_SUPPORT."""
 
+_OF_ASYNCIO: Final = ("AioChannel", "AioServer")
+"""What keeps gRPC's thread for asyncio running, as gRPC names it."""
+
 
 class Gate:
     """Who is inside gRPC, and whether one may enter; thread-safe."""
@@ -78,9 +81,13 @@ class Gate:
                     self._register()
 
     def opened(self, stream: Any) -> None:
-        """This stream has been opened: a fork has to cancel it."""
+        """This stream has been opened, by one who is inside: a fork has to cancel it."""
         with self._changed:
             self._streams.add(stream)
+            forking = self._forking is not None
+        if forking:
+            # The fork began after the opener had entered, and has looked for streams already.
+            stream.cancel()
 
     def end(self, end: Callable[[], object]) -> None:
         """Lets something of gRPC's go; where gRPC is lost, so is that."""
@@ -132,7 +139,7 @@ class Gate:
             )
 
     def _empty(self) -> bool:
-        if self._inside:
+        if self._inside or _asyncio_polls():
             return False
         # Of its own threads gRPC tells nothing, but Python knows in which code each thread is.
         me = threading.get_ident()
@@ -145,10 +152,11 @@ def _hopeless() -> bool:
     """Whether a fork cannot be prepared for, however long one waits."""
     if os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower() in _OFF:
         return True
-    # What is closed but still garbage holds the thread too.
-    if _asyncio_polls():
-        gc.collect()
-    return _asyncio_polls()
+    if not _asyncio_polls():
+        return False
+    # What is closed but still garbage holds the thread too; once that is gone, the thread ends.
+    gc.collect()
+    return any(type(thing).__name__ in _OF_ASYNCIO for thing in gc.get_objects())
 
 
 def _asyncio_polls() -> bool:

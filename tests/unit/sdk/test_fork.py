@@ -157,6 +157,34 @@ def test_what_asyncio_left_is_no_hindrance_before_it_is_collected(used, prepared
         gc.enable()
 
 
+async def fork_while_asyncio_is_used(work):
+    async with grpc.aio.insecure_channel("127.0.0.1:1"):
+        return in_child(work)
+
+
+def test_while_asyncio_uses_grpc_the_child_is_refused_at_once(used):
+    began_s = time.monotonic()
+    told = asyncio.run(fork_while_asyncio_is_used(lambda: used.list_keys("a")))
+    assert "gRPC did not survive the fork" in told
+    assert time.monotonic() - began_s < forks.WAIT_S
+    assert used.list_keys("a") == ["parent"]
+
+
+def test_the_thread_of_asyncio_is_waited_for_once_nothing_needs_it():
+    leave = threading.Event()
+    thread = threading.Thread(target=leave.wait, name="Thread-1 (_poll_wrapper)")
+    thread.start()
+    timer = threading.Timer(0.1, leave.set)
+    timer.start()
+    gate = forks.Gate()
+    gate.before_fork()
+    assert leave.is_set()
+    gate.after_in_child()
+    gate.check()
+    thread.join()
+    timer.join()
+
+
 def test_who_cannot_leave_grpc_in_time_makes_the_child_refuse_in_words(used, monkeypatch):
     monkeypatch.setattr(forks, "WAIT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
@@ -205,6 +233,41 @@ def test_a_thread_inside_is_waited_for(monkeypatch):
     timer.start()
     gate.before_fork()
     assert leave.is_set()
+    gate.after_in_child()
+    gate.check()
+    thread.join()
+    timer.join()
+
+
+class Stream:
+    """A stream that tells whether it was cancelled."""
+
+    def __init__(self):
+        self.cancelled = threading.Event()
+
+    def cancel(self):
+        self.cancelled.set()
+
+
+def test_a_stream_opened_after_the_fork_looked_for_them_is_cancelled_too(monkeypatch):
+    monkeypatch.setattr(forks, "WAIT_S", 10)
+    gate, stream = forks.Gate(), Stream()
+    inside, open_now = threading.Event(), threading.Event()
+
+    def open_late():
+        with gate.passage():
+            inside.set()
+            open_now.wait(10)
+            gate.opened(stream)
+            stream.cancelled.wait(10)
+
+    thread = threading.Thread(target=open_late)
+    thread.start()
+    assert inside.wait(10)
+    timer = threading.Timer(0.1, open_now.set)
+    timer.start()
+    gate.before_fork()
+    assert stream.cancelled.is_set()
     gate.after_in_child()
     gate.check()
     thread.join()
