@@ -16,13 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from statehouse.core.digest import GENESIS, HASH_BYTES, fingerprint
-from statehouse.core.model import (
-    Metadata,
-    Precondition,
-    Refused,
-    Submission,
-    Transaction,
-)
+from statehouse.core.model import EventBody, Refused, Submission, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,31 +35,6 @@ class Group(Struct, frozen=True, array_like=True, gc=False):
 
     committed_at_us: int
     submissions: tuple[bytes, ...]
-
-
-class EventOperationRow(Struct, frozen=True, array_like=True, gc=False):
-    """One operation of an event; its value lies in the record of this version."""
-
-    namespace: str
-    agent_id: str
-    key: str
-    version: int
-    kind: int
-    digest: bytes
-    """SHA-256 of the value."""
-
-
-class EventBody(Struct, frozen=True, array_like=True, gc=False):
-    """What the hash of an event covers, besides the previous hash."""
-
-    commit_ts: int
-    committed_at_us: int
-    txn_id: str
-    client_id: bytes
-    sequence: int
-    metadata: Metadata
-    preconditions: tuple[Precondition, ...]
-    operations: tuple[EventOperationRow, ...]
 
 
 class Head(Struct, frozen=True, array_like=True, gc=False):
@@ -217,10 +186,13 @@ def encode_event_body(body: EventBody) -> bytes:
 
 def decode_event(row: bytes) -> EventBody:
     """The body of an event; its row is the hash, then the body's canonical bytes."""
-    if row[HASH_BYTES : HASH_BYTES + 1] != _EVENT_FORMAT:
+    if not row.startswith(_EVENT_FORMAT, HASH_BYTES):
         raise CodecError("event row of unknown format; this program knows 01 only")
-    body: EventBody = _stored(_decode_event, row[HASH_BYTES + 1 :], "event")
-    return body
+    # As `_stored`; written out, for a replay does this more than anything else.
+    try:
+        return _decode_event(row[HASH_BYTES + 1 :])
+    except _MALFORMED as error:
+        raise CodecError(f"malformed event row: {error}") from None
 
 
 _LATEST = Packed(">QQBQ")

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 from statehouse.core import codec, marks
 from statehouse.core.codec import (
     CodecError,
-    EventBody,
-    EventOperationRow,
     Group,
     Head,
     encode_record_header,
@@ -35,7 +33,7 @@ from statehouse.core.keys import (
 )
 from statehouse.core.lineage import Agents
 from statehouse.core.marking import causes_refusal, marks_refusal
-from statehouse.core.model import Committed, Kind, Refused
+from statehouse.core.model import Committed, EventBody, EventOperationRow, Kind, Refused
 from statehouse.core.preconditions import conflict_of
 from statehouse.core.sessions import Sessions
 from statehouse.core.validation import shape_fault

@@ -110,6 +110,11 @@ def record_key(latest: bytes, commit_ts: int, version: int = _U64_MAX) -> bytes:
     return latest + _PLACE.pack(_U64_MAX - commit_ts, _U64_MAX - version)
 
 
+def place_in_records(commit_ts: int, version: int) -> bytes:
+    """What the key of a record has after its names."""
+    return _PLACE.pack(_U64_MAX - commit_ts, _U64_MAX - version)
+
+
 def record_place(row_key: bytes) -> tuple[int, int]:
     """commit_ts and version of a record's key."""
     commit_ts, version = _PLACE.unpack(row_key[-PLACE_BYTES:])

@@ -5,6 +5,7 @@ All are frozen; none knows how it is stored (keys.py, engine.py) or sent (rpc/co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 from msgspec import Struct
@@ -136,33 +137,74 @@ class EventOperation(Struct, frozen=True, gc=False):
     value: bytes
 
 
-class Event(Struct, frozen=True, gc=False):
-    """One committed transaction as a replay returns it."""
+def operation_told(row: EventOperationRow, value: bytes) -> EventOperation:
+    """An operation with its value, or with what stands in its place."""
+    return EventOperation(row.namespace, row.agent_id, row.key, row.version, row.kind, value)
+
+
+class EventOperationRow(Struct, frozen=True, array_like=True, gc=False):
+    """One operation of an event; its value lies in the record of this version."""
+
+    namespace: str
+    agent_id: str
+    key: str
+    version: int
+    kind: int
+    digest: bytes
+    """SHA-256 of the value."""
+
+
+class EventBody(Struct, frozen=True, array_like=True, gc=False):
+    """What the hash of an event covers, besides the previous hash."""
 
     commit_ts: int
     committed_at_us: int
     txn_id: str
+    client_id: bytes
+    sequence: int
     metadata: Metadata
-    operations: tuple[EventOperation, ...]
+    preconditions: tuple[Precondition, ...]
+    operations: tuple[EventOperationRow, ...]
+
+
+class Event(Struct, frozen=True, gc=False):
+    """One committed transaction as a replay returns it.
+
+    A replay makes one of each event it tells, so nothing is copied out of the body until asked for.
+    """
+
+    body: EventBody
+    told: Sequence[EventOperationRow]
+    """The operations of the body that are in scope."""
+    values: Sequence[bytes]
+    """What each of them wrote."""
     hash: bytes
     """SHA-256 of the previous event's hash and this event's canonical bytes."""
     previous_hash: bytes = b""
-    """With a proof only, as `body`."""
-    body: bytes = b""
+    """With a proof only, as `canonical`."""
+    canonical: bytes = b""
     """The canonical bytes; they hold the SHA-256 of each value, of all operations."""
 
+    @property
+    def commit_ts(self) -> int:
+        return self.body.commit_ts
 
-class EventHeader(Struct, frozen=True, gc=False):
-    """One committed transaction as its event alone tells it: no values, but what it had read."""
+    @property
+    def committed_at_us(self) -> int:
+        return self.body.committed_at_us
 
-    commit_ts: int
-    committed_at_us: int
-    txn_id: str
-    metadata: Metadata
-    operations: tuple[EventOperation, ...]
-    """All of them, each value left empty."""
-    preconditions: tuple[Precondition, ...]
-    hash: bytes
+    @property
+    def txn_id(self) -> str:
+        return self.body.txn_id
+
+    @property
+    def metadata(self) -> Metadata:
+        return self.body.metadata
+
+    @property
+    def operations(self) -> tuple[EventOperation, ...]:
+        """The operations told, each with its value."""
+        return tuple(map(operation_told, self.told, self.values))
 
 
 class AgentRow(Struct, frozen=True, gc=False):

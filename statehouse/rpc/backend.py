@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         CursorRow,
         DiffRow,
         Event,
-        EventHeader,
         ExplainedCommit,
         ForkRow,
         KeyBlame,
@@ -101,8 +100,8 @@ class View(Protocol):
     def chain_hash_at(self, commit_ts: int) -> bytes:
         """The hash of that event; of nothing, 32 zero bytes, at 0. ValueError: not in the view."""
 
-    def event(self, commit_ts: int) -> EventHeader | None:
-        """One event without values; None: the view has none of that number."""
+    def event(self, commit_ts: int) -> Event | None:
+        """One event, its values left empty; None: the view has none of that number."""
 
     def events(
         self,

@@ -183,8 +183,8 @@ def fill_event(told: state_pb2.Event, event: Event) -> None:
         fill_event_operation(told.operations.add(), operation)
     if event.metadata != _NO_METADATA:
         fill_metadata(told.metadata, event.metadata)
-    if event.body:
-        told.previous_hash, told.body = event.previous_hash, event.body
+    if event.canonical:
+        told.previous_hash, told.body = event.previous_hash, event.canonical
 
 
 def fill_event_operation(told: state_pb2.EventOperation, operation: EventOperation) -> None:
@@ -204,7 +204,7 @@ def fill_event_operation(told: state_pb2.EventOperation, operation: EventOperati
 
 def event_size_bytes(event: Event) -> int:
     """About what an event takes in a message."""
-    size_bytes = metadata_bytes(event.metadata) + len(event.txn_id) + len(event.body)
+    size_bytes = metadata_bytes(event.metadata) + len(event.txn_id) + len(event.canonical)
     for operation in event.operations:
         size_bytes += len(operation.value) + len(operation.key) + _OPERATION_OVERHEAD_BYTES
         size_bytes += len(operation.namespace) + len(operation.agent_id)

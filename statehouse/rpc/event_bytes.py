@@ -15,13 +15,13 @@ from statehouse_proto.varints import varint
 
 from statehouse.core import marks
 from statehouse.core.digest import HASH_BYTES
-from statehouse.core.model import Kind, Metadata
+from statehouse.core.model import Kind, Metadata, operation_told
 from statehouse.rpc import convert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from statehouse.core.model import Event, EventOperation
+    from statehouse.core.model import Event, EventOperationRow
 
 _NO_METADATA = Metadata()
 _TOMBSTONE = Kind.TOMBSTONE.value
@@ -37,22 +37,25 @@ def replay_response(events: Sequence[bytes], served_at: int) -> bytes:
 
 def event_field(event: Event) -> bytes:
     """An event as a field of a ReplayResponse."""
-    txn_id = event.txn_id.encode()
-    rest = b"".join(map(_operation, event.operations))
-    if event.metadata != _NO_METADATA:
-        rest = _sized(b"\x22", _metadata(event.metadata)) + rest
+    body, told, values = event.body, event.told, event.values
+    txn_id = body.txn_id.encode()
+    # Most events have one operation, and to join one costs more than to look.
+    one = len(told) == 1
+    rest = _operation(told[0], values[0]) if one else b"".join(map(_operation, told, values))
+    if body.metadata != _NO_METADATA:
+        rest = _sized(b"\x22", _metadata(body.metadata)) + rest
     encoded = b"\x08%b\x10%b\x1a%b%b%b%b%b" % (
-        _growing(event.commit_ts),
-        _moment(event.committed_at_us),
+        _growing(body.commit_ts),
+        _moment(body.committed_at_us),
         varint(len(txn_id)),
         txn_id,
         rest,
         _HASH_TAGS,
         event.hash,
     )
-    if event.body:
-        encoded += _sized(b"\x3a", event.previous_hash) + _sized(b"\x42", event.body)
-    return _sized(b"\x0a", encoded)
+    if event.canonical:
+        encoded += _sized(b"\x3a", event.previous_hash) + _sized(b"\x42", event.canonical)
+    return b"\x0a%b%b" % (varint(len(encoded)), encoded)
 
 
 def _sized(tag: bytes, field: bytes) -> bytes:
@@ -73,15 +76,15 @@ _high_bytes = lru_cache(maxsize=256)(_growing)
 _moment = lru_cache(maxsize=16)(varint)
 
 
-def _operation(operation: EventOperation) -> bytes:
+def _operation(told: EventOperationRow, value: bytes) -> bytes:
     """An operation as a field of an event."""
-    names = _names(operation.namespace, operation.agent_id, operation.key)
+    names = _names(told.namespace, told.agent_id, told.key)
     if not names:
         message = state_pb2.EventOperation()
-        convert.fill_event_operation(message, operation)
+        convert.fill_event_operation(message, operation_told(told, value))
         return _sized(b"\x2a", message.SerializeToString())
-    version, value = varint(operation.version), operation.value
-    tags = b"" if operation.kind == _TOMBSTONE else _value_tags(operation.kind, len(value))
+    version = varint(told.version)
+    tags = b"" if told.kind == _TOMBSTONE else _value_tags(told.kind, len(value))
     size = varint(len(names) + len(version) + len(tags) + len(value))
     return b"\x2a%b%b%b%b%b" % (size, names, version, tags, value)
 

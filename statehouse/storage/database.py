@@ -8,16 +8,17 @@ Whether that state is too early, because the journal has been cut since, is aske
 Paranoid checks and checksums stay on: a damaged file is an error and never other data.
 
 rocksdict raises bare Exceptions; each becomes a StoreFailed (or, at open, a StoreRefused). Its
-convenient iterators end silently on an error, so only the raw one is used, and asked for its status
-when it ends. Handles of tables must be dropped before the database is; `close` does.
+convenient iterators end silently on an error, so where one ends the raw one goes on, and is asked
+for its status when it ends. Handles of tables must be dropped before the database is; `close` does.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rocksdict import (
     AccessType,
@@ -56,6 +57,7 @@ _METADATA_BLOCK_BYTES = 4 * 1024
 _OPEN_FILES = 512
 _MANIFEST_BYTES = 1024 * 1024  # manifest.py reads all of it at every open
 _LOG_FILE_BYTES = 1024 * 1024
+_BATCH_ROWS = 8  # an event may take megabytes
 _FLUSHING = "rocksdb.num-immutable-mem-table"
 
 # Walked, or asked only for rows that are there: a filter would be built and read for nothing.
@@ -209,6 +211,21 @@ class Database:
 
     def forward(self, table: Table, start: bytes, prefix: bytes) -> Iterator[Row]:
         return self._walk(table, start, prefix, backward=False)
+
+    def batches(self, table: Table, start: bytes, prefix: bytes) -> Iterator[list[Row]]:
+        try:
+            rows: Any = self._tables[table].items(from_key=start)
+            while batch := list(islice(rows, _BATCH_ROWS)):
+                if not batch[-1][0].startswith(prefix):
+                    yield [row for row in batch if row[0].startswith(prefix)]
+                    return
+                yield batch
+                start = batch[-1][0] + b"\0"
+        except Exception as error:
+            raise self._failed("read", error) from error
+        # These end on an error as if there were no more; what walks here tells it.
+        for row in self._walk(table, start, prefix, backward=False):
+            yield [row]
 
     def backward(self, table: Table, start: bytes, prefix: bytes) -> Iterator[Row]:
         return self._walk(table, start, prefix, backward=True)

@@ -17,14 +17,11 @@ if TYPE_CHECKING:
 
     from statehouse.storage.rows import Rows
 
-Numbered = tuple[int, bytes]
-"""The commit_ts of an event, and its row."""
-
 NEAR_COMMITS: Final = 16
 """Within so many commits the next event mostly lies in the block of the one before."""
 
 
-def rows_of(rows: Rows, numbers: Iterable[int], *, newest_first: bool) -> Iterator[Numbered]:
+def rows_of(rows: Rows, numbers: Iterable[int], *, newest_first: bool) -> Iterator[bytes]:
     """The rows of these events, which come in commit order or (newest first) against it.
 
     RowLost: one of them is not there.
@@ -39,7 +36,7 @@ def rows_of(rows: Rows, numbers: Iterable[int], *, newest_first: bool) -> Iterat
         if row is None:
             raise lost(commit_ts)
         before = commit_ts
-        yield commit_ts, row
+        yield row
 
 
 def lost(commit_ts: int) -> RowLost:

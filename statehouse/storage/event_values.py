@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from statehouse.core import codec, limits
-from statehouse.core.keys import Table, latest_key, record_key
+from statehouse.core.keys import Table, latest_key, place_in_records
 from statehouse.core.model import Kind
 from statehouse.storage.breath import BREATH_ROWS
 from statehouse.storage.faults import RowLost
@@ -20,8 +20,7 @@ from statehouse.storage.faults import RowLost
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
-    from statehouse.core.codec import EventBody, EventOperationRow
-    from statehouse.core.model import EventOperation
+    from statehouse.core.model import EventBody, EventOperationRow
     from statehouse.storage.rows import Rows
 
 Found = tuple[bytes, "EventBody", "Sequence[EventOperationRow]"]
@@ -39,16 +38,16 @@ _RECORDS = Table.RECORDS
 _TOMBSTONE = Kind.TOMBSTONE.value
 _HEADER = codec.RECORD_HEADER_BYTES
 # The operations of a replay name few keys, and each again and again.
-_beginning = lru_cache(maxsize=4096)(latest_key)
+_names = lru_cache(maxsize=4096)(latest_key)
 
 
-def key_of_record(told: EventOperationRow | EventOperation, commit_ts: int) -> bytes:
+def key_of_record(told: EventOperationRow, commit_ts: int) -> bytes:
     """Where the version lies that an operation of that commit made."""
-    beginning = _beginning(told.namespace, told.agent_id, told.key)
-    return record_key(beginning, commit_ts, told.version)
+    names = _names(told.namespace, told.agent_id, told.key)
+    return names + place_in_records(commit_ts, told.version)
 
 
-def value_of(rows: Rows, told: EventOperationRow | EventOperation, commit_ts: int) -> bytes:
+def value_of(rows: Rows, told: EventOperationRow, commit_ts: int) -> bytes:
     """What an operation of that commit wrote."""
     if told.kind == _TOMBSTONE:
         return b""
@@ -104,23 +103,26 @@ class _ReadAhead:
     def values(self, found: Sequence[Found]) -> Generator[None, None, list[bytes | None]]:
         """The values of the operations of so many events, in their order; as in a Run."""
         self.room = self.room - len(found) or self._events
+        names, place = _names, place_in_records
         keys = [
-            key_of_record(one, body.commit_ts)
+            names(one.namespace, one.agent_id, one.key) + place(body.commit_ts, one.version)
             for _, body, operations in found
             for one in operations
         ]
         ordered = sorted(keys)
         values: dict[bytes, bytes] = {}
-        size_bytes = 0
-        looked_up = zip(ordered, self._look_up(ordered), strict=True)
-        for count, (key, row) in enumerate(looked_up, 1):
+        size_bytes, header = 0, _HEADER
+        breath = BREATH_ROWS
+        for key, row in zip(ordered, self._look_up(ordered), strict=True):
             if row is not None:
-                values[key] = row[_HEADER:]
+                values[key] = row[header:]
                 size_bytes += len(row)
                 if size_bytes >= _BYTES_MAX:
                     break
-            if not count % BREATH_ROWS:
+            breath -= 1
+            if not breath:
                 yield
+                breath = BREATH_ROWS
         if values:
             self.value_bytes = size_bytes // len(values)
         return list(map(values.get, keys))

@@ -10,12 +10,14 @@ Walks breathe: they yield None when they have looked at many rows and found noth
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from statehouse.core import codec, marks
 from statehouse.core.digest import GENESIS, HASH_BYTES
 from statehouse.core.keys import Table, number_of, run_key, u64
-from statehouse.core.model import Event, EventHeader, EventOperation
+from statehouse.core.model import Event
 from statehouse.storage.breath import BREATH_ROWS
 from statehouse.storage.event_rows import lost, rows_of
 from statehouse.storage.event_values import value_of, with_values
@@ -23,11 +25,20 @@ from statehouse.storage.event_values import value_of, with_values
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from statehouse.core.codec import EventBody, EventOperationRow
-    from statehouse.storage.event_rows import Numbered
+    from statehouse.core.model import EventBody, EventOperationRow
     from statehouse.storage.event_values import Found
     from statehouse.storage.lineage import Lineage
     from statehouse.storage.rows import Rows
+
+
+_ROW = itemgetter(1)
+
+_STRETCH = 256
+"""Events of an agent that are found in one way before it is asked again which costs less."""
+
+_SAMPLE = 16
+_DENSE_COMMITS = 20
+"""Where so many of an agent's events lie within so many commits, all are walked over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +102,13 @@ class Events:
         """The hash of that event; of nothing before the first."""
         return self.row(commit_ts)[:HASH_BYTES] if commit_ts else GENESIS
 
-    def header(self, commit_ts: int) -> EventHeader:
-        """One event without its values."""
+    def without_values(self, commit_ts: int) -> Event:
+        """One event, all its operations, each value left empty."""
         row = self.row(commit_ts)
         body = codec.decode_event(row)
-        return EventHeader(
-            body.commit_ts,
-            body.committed_at_us,
-            body.txn_id,
-            body.metadata,
-            tuple([_operation(told, b"") for told in body.operations]),
-            body.preconditions,
-            row[:HASH_BYTES],
-        )
+        return Event(body, body.operations, (b"",) * len(body.operations), row[:HASH_BYTES])
 
-    def value(self, told: EventOperationRow | EventOperation, commit_ts: int) -> bytes:
+    def value(self, told: EventOperationRow, commit_ts: int) -> bytes:
         """What an operation wrote."""
         return value_of(self._rows, told, commit_ts)
 
@@ -119,7 +122,7 @@ class Events:
         return Scope(namespace, {level.agent_id: level.through for level in levels}, prefix)
 
     def told(
-        self, walk: Iterable[Numbered], scope: Scope, *, with_proof: bool, read_ahead: int
+        self, walk: Iterable[bytes], scope: Scope, *, with_proof: bool, read_ahead: int
     ) -> Iterator[Event | None]:
         """The events of a walk over rows that have something in scope.
 
@@ -135,10 +138,10 @@ class Events:
                 if read_ahead > 1:
                     yield None
 
-    def _found(self, walk: Iterable[Numbered], scope: Scope) -> Iterator[Found | None]:
+    def _found(self, walk: Iterable[bytes], scope: Scope) -> Iterator[Found | None]:
         barren = 0
         decode, operations_of, everything = codec.decode_event, scope.operations, scope.everything
-        for _, row in walk:
+        for row in walk:
             body = decode(row)
             operations = operations_of(body)
             if operations or everything:
@@ -149,25 +152,57 @@ class Events:
                 if barren % BREATH_ROWS == 0:
                     yield None
 
-    def walk(self, first: int, last: int, newest_first: bool = False) -> Iterator[Numbered]:
-        """All events from first to last, both included."""
+    def every(self, first: int, last: int, newest_first: bool = False) -> Iterator[bytes]:
+        """All events from first to last, both included; RowLost: one of them is not there."""
         if newest_first:
-            for key, row in self._rows.backward(Table.EVENTS, u64(last), b""):
-                if (commit_ts := number_of(key)) < first:
-                    return
-                yield commit_ts, row
-        else:
-            for key, row in self._rows.forward(Table.EVENTS, u64(first), b""):
-                if (commit_ts := number_of(key)) > last:
-                    return
-                yield commit_ts, row
+            yield from self._every_backward(first, last)
+            return
+        expected = first
+        for batch in self._rows.batches(Table.EVENTS, u64(first), b""):
+            del batch[last + 1 - expected :]
+            before, expected = expected, expected + len(batch)
+            # Keys ascend: where the last of so many is the right one, none before it is missing.
+            if batch[-1][0] != u64(expected - 1):
+                there = [key for key, _ in batch]
+                raise lost(next(one for one in range(before, expected) if u64(one) not in there))
+            yield from map(_ROW, batch)
+            if expected > last:
+                return
+        if expected <= last:
+            raise lost(expected)
+
+    def _every_backward(self, first: int, last: int) -> Iterator[bytes]:
+        expected = last
+        for key, row in self._rows.backward(Table.EVENTS, u64(last), b""):
+            if expected < first:
+                return
+            if key != u64(expected):
+                raise lost(expected)
+            yield row
+            expected -= 1
+        if expected >= first:
+            raise lost(expected)
 
     def walk_agent(
         self, namespace: str, agent_id: str, first: int, last: int, newest_first: bool = False
-    ) -> Iterator[Numbered]:
-        """The events that touch an agent, its ancestors' before its own."""
+    ) -> Iterator[bytes]:
+        """The events that touch an agent, its ancestors' before its own.
+
+        Oldest first, where nearly all events are the agent's, the few between them come too: to
+        look each number up in the list of the agent's costs more than to pass over what it lacks.
+        """
         numbers = self.of_agent(namespace, agent_id, first, last, newest_first)
-        return rows_of(self._rows, numbers, newest_first=newest_first)
+        if newest_first:
+            yield from rows_of(self._rows, numbers, newest_first=True)
+            return
+        while sample := list(islice(numbers, _SAMPLE)):
+            if len(sample) < _SAMPLE or sample[-1] - sample[0] >= _DENSE_COMMITS:
+                some = chain(sample, islice(numbers, _STRETCH - _SAMPLE))
+                yield from rows_of(self._rows, some, newest_first=False)
+            else:
+                end = min(sample[0] + _STRETCH - 1, last)
+                yield from self.every(sample[0], end)
+                numbers = self.of_agent(namespace, agent_id, end + 1, last)
 
     def of_agent(
         self, namespace: str, agent_id: str, first: int, last: int, newest_first: bool = False
@@ -181,7 +216,7 @@ class Events:
 
     def walk_run(
         self, namespace: str, run_id: str, first: int, last: int, newest_first: bool = False
-    ) -> Iterator[Numbered]:
+    ) -> Iterator[bytes]:
         """The events of a run that touch the namespace."""
         run = run_key(namespace, run_id)
         numbers = self._indexed(Table.RUNS, run, first, last, newest_first)
@@ -189,7 +224,7 @@ class Events:
 
     def walk_caused(
         self, cause: int, first: int, last: int, newest_first: bool = False
-    ) -> Iterator[Numbered]:
+    ) -> Iterator[bytes]:
         """The events that name the cause."""
         numbers = self._indexed(Table.CAUSES, u64(cause), first, last, newest_first)
         return rows_of(self._rows, numbers, newest_first=newest_first)
@@ -199,9 +234,11 @@ class Events:
     ) -> Iterator[int]:
         if first > last:
             return
-        walk = self._rows.backward if newest_first else self._rows.forward
-        start = prefix + u64(last if newest_first else first)
-        for key, _ in walk(table, start, prefix):
+        if newest_first:
+            found = self._rows.backward(table, prefix + u64(last), prefix)
+        else:
+            found = chain.from_iterable(self._rows.batches(table, prefix + u64(first), prefix))
+        for key, _ in found:
             commit_ts = number_of(key)
             if not first <= commit_ts <= last:
                 return
@@ -210,29 +247,21 @@ class Events:
     def _events(
         self, found: Sequence[Found], ahead: Sequence[bytes | None], with_proof: bool
     ) -> Iterator[Event]:
-        values = iter(ahead)
-        before, previous = 0, GENESIS
-        for row, body, operations in found:
+        end, before, previous = 0, 0, GENESIS
+        read_all = None not in ahead
+        for row, body, told in found:
+            begin, end = end, end + len(told)
+            values: Sequence[bytes] = ahead[begin:end]  # type: ignore[assignment]  # see below
             commit_ts, chain_hash = body.commit_ts, row[:HASH_BYTES]
-            if with_proof and before != commit_ts - 1:
+            if not read_all:
+                values = [
+                    self.value(one, commit_ts) if value is None else value
+                    for one, value in zip(told, values, strict=True)
+                ]
+            if not with_proof:
+                yield Event(body, told, values, chain_hash)
+                continue
+            if before != commit_ts - 1:
                 previous = self.hash_at(commit_ts - 1)
-            yield Event(
-                commit_ts,
-                body.committed_at_us,
-                body.txn_id,
-                body.metadata,
-                tuple(
-                    [
-                        _operation(one, self.value(one, commit_ts) if value is None else value)
-                        for one, value in zip(operations, values, strict=False)
-                    ]
-                ),
-                chain_hash,
-                previous if with_proof else b"",
-                row[HASH_BYTES:] if with_proof else b"",
-            )
+            yield Event(body, told, values, chain_hash, previous, row[HASH_BYTES:])
             before, previous = commit_ts, chain_hash
-
-
-def _operation(told: EventOperationRow, value: bytes) -> EventOperation:
-    return EventOperation(told.namespace, told.agent_id, told.key, told.version, told.kind, value)

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from statehouse.core import marks
 from statehouse.core.blame import Settling
 from statehouse.core.explain import Chain
 from statehouse.core.keys import terminated
 from statehouse.core.model import (
     DiffRow,
-    Event,
-    EventHeader,
-    EventOperation,
     Expectation,
     ExplainedCommit,
     FieldBlame,
@@ -32,6 +31,7 @@ from statehouse.storage.breath import BREATH_ROWS, Breath
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from statehouse.core.model import Event
     from statehouse.storage.events import Events
     from statehouse.storage.lineage import Lineage
     from statehouse.storage.records import Place, Records
@@ -85,7 +85,7 @@ class History:
                 yield self._records.record(key, place), level.agent_id
 
     def _version_row(self, record: Record, writer: str) -> VersionRow:
-        event = self._events.header(record.commit_ts)
+        event = self._events.without_values(record.commit_ts)
         return VersionRow(record, writer, event.txn_id, event.metadata)
 
     # -- Blame
@@ -136,12 +136,12 @@ class History:
     def _tell(self, settling: Settling[_Setter], told: list[FieldBlame]) -> Iterator[None]:
         """Adds each field with the commit that set it, read once however many it set."""
         breath = Breath()
-        headers: dict[int, EventHeader] = {}
+        events: dict[int, Event] = {}
         for field, setter in settling.result():
-            header = headers.get(setter[1])
-            if header is None:
-                header = headers[setter[1]] = self._events.header(setter[1])
-            told.append(FieldBlame(field, *setter, header.txn_id, header.metadata))
+            event = events.get(setter[1])
+            if event is None:
+                event = events[setter[1]] = self._events.without_values(setter[1])
+            told.append(FieldBlame(field, *setter, event.txn_id, event.metadata))
             if breath.due():
                 yield None
 
@@ -156,51 +156,38 @@ class History:
         asked = {(namespace, level.agent_id, key): level.through for level in levels}
         chain = Chain(commit_ts, limit)
         while (step := chain.next()) is not None:
-            header = self._events.header(step[0])
+            event = self._events.without_values(step[0])
             reads: list[ReadRow] = []
-            for number, read in enumerate(self._reads(header), 1):
+            for number, read in enumerate(self._reads(event), 1):
                 reads.append(read)
                 if number % BREATH_ROWS == 0:
                     yield None
-            chain.led_by(header.metadata.caused_by)
+            chain.led_by(event.metadata.caused_by)
             chain.led_by(read.commit_ts for read in reads if read.commit_ts)
-            yield ExplainedCommit(self._with_values(header, asked), tuple(reads), step[1])
+            yield ExplainedCommit(self._with_values(event, asked), tuple(reads), step[1])
 
-    def _reads(self, header: EventHeader) -> Iterator[ReadRow]:
+    def _reads(self, event: Event) -> Iterator[ReadRow]:
         """The versions that the transaction was sure of, from before it."""
-        for asked in header.preconditions:
+        for asked in event.body.preconditions:
             names = (asked.namespace, asked.agent_id, asked.key)
             if asked.expectation != _VERSION or marks.is_mark(asked.agent_id, asked.key):
                 continue
             commit_ts = 0
             if asked.number:
                 # It held, so this version was the last one then.
-                place = self._records.place(*names, header.commit_ts - 1)
+                place = self._records.place(*names, event.commit_ts - 1)
                 commit_ts = 0 if place is None else place[1][1]
             yield ReadRow(*names, asked.number, commit_ts)
 
-    def _with_values(self, header: EventHeader, asked: dict[tuple[str, str, str], int]) -> Event:
-        operations = [
-            self._with_value(told, header.commit_ts)
-            if header.commit_ts <= asked.get((told.namespace, told.agent_id, told.key), 0)
+    def _with_values(self, event: Event, asked: dict[tuple[str, str, str], int]) -> Event:
+        values = [
+            self._events.value(told, event.commit_ts)
+            if event.commit_ts <= asked.get((told.namespace, told.agent_id, told.key), 0)
             or marks.is_mark(told.agent_id, told.key)
-            else told
-            for told in header.operations
+            else b""
+            for told in event.told
         ]
-        return Event(
-            header.commit_ts,
-            header.committed_at_us,
-            header.txn_id,
-            header.metadata,
-            tuple(operations),
-            header.hash,
-        )
-
-    def _with_value(self, told: EventOperation, commit_ts: int) -> EventOperation:
-        value = self._events.value(told, commit_ts)
-        return EventOperation(
-            told.namespace, told.agent_id, told.key, told.version, told.kind, value
-        )
+        return structs.replace(event, values=values)
 
     # -- Differences
 

@@ -24,7 +24,7 @@ from statehouse.storage.faults import RowLost
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from statehouse.core.codec import EventBody, EventOperationRow
+    from statehouse.core.model import EventBody, EventOperationRow
     from statehouse.storage.event_values import Found
     from statehouse.storage.events import Events
     from statehouse.storage.rows import Row, Rows

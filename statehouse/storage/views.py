@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from statehouse.core import codec, marks
 from statehouse.core.digest import HASH_BYTES
 from statehouse.core.keys import Table, last_name, namespace_key, number_of, u64
-from statehouse.core.model import AgentRow, CursorRow, Event, Kind, LabelRow, Metadata
+from statehouse.core.model import AgentRow, CursorRow, Event, EventBody, Kind, LabelRow, Metadata
 from statehouse.storage.events import Events
 from statehouse.storage.history import History
 from statehouse.storage.lineage import Lineage
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from statehouse.core.codec import Head
     from statehouse.core.model import (
         DiffRow,
-        EventHeader,
         ExplainedCommit,
         ForkRow,
         KeyBlame,
@@ -168,9 +167,9 @@ class StateView:
             raise ValueError(f"commit_ts {commit_ts} is not between 0 and {self.commit_ts}")
         return self._events.hash_at(commit_ts)
 
-    def event(self, commit_ts: int) -> EventHeader | None:
+    def event(self, commit_ts: int) -> Event | None:
         """One event without values; None: the view has none of that number."""
-        return self._events.header(commit_ts) if 1 <= commit_ts <= self.commit_ts else None
+        return self._events.without_values(commit_ts) if 1 <= commit_ts <= self.commit_ts else None
 
     def events(
         self,
@@ -209,7 +208,7 @@ class StateView:
         elif namespace is not None and agent_id is not None:
             walk = events.walk_agent(namespace, agent_id, first, last, newest_first)
         else:
-            walk = events.walk(first, last, newest_first)
+            walk = events.every(first, last, newest_first)
         scope = events.scope(namespace, agent_id, prefix)
         return events.told(walk, scope, with_proof=with_proof, read_ahead=read_ahead)
 
@@ -217,9 +216,10 @@ class StateView:
         """Every event with nothing but commit_ts, hash, and what that is made of."""
         first, last = max(start_ts, 1), self._clip(end_ts)
         previous = self._events.hash_at(first - 1) if first <= last else b""
-        for commit_ts, row in self._events.walk(first, last):
+        for commit_ts, row in enumerate(self._events.every(first, last), first):
             its_hash = row[:HASH_BYTES]
-            yield Event(commit_ts, 0, "", _NO_METADATA, (), its_hash, previous, row[HASH_BYTES:])
+            bare = EventBody(commit_ts, 0, "", b"", 0, _NO_METADATA, (), ())
+            yield Event(bare, (), (), its_hash, previous, row[HASH_BYTES:])
             previous = its_hash
 
     # -- History

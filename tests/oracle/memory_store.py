@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import islice
 
 from statehouse.core.codec import Head
 from statehouse.core.engine import Engine
@@ -41,6 +42,10 @@ class MemoryRows:
     def forward(self, table, start, prefix):
         keys = sorted(self.tables[table])
         return self._while_prefix(table, keys[bisect_left(keys, start) :], prefix)
+
+    def batches(self, table, start, prefix):
+        rows = self.forward(table, start, prefix)
+        return iter(lambda: list(islice(rows, 3)), [])
 
     def backward(self, table, start, prefix):
         keys = sorted(self.tables[table])

@@ -101,6 +101,9 @@ class MemoryRows:
             if key in found.rows:
                 yield key, found.rows[key]
 
+    def batches(self, table: Table, start: bytes, prefix: bytes) -> Iterator[list[Row]]:
+        return ([row] for row in self.forward(table, start, prefix))
+
     def backward(self, table: Table, start: bytes, prefix: bytes) -> Iterator[Row]:
         found = self._tables[table]
         keys = found.order()

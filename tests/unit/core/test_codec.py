@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from statehouse.core import codec
 from statehouse.core.codec import (
     CodecError,
-    EventBody,
-    EventOperationRow,
     GroupAge,
     Head,
     Receipts,
@@ -21,6 +19,8 @@ from statehouse.core.digest import fingerprint
 from statehouse.core.model import (
     Committed,
     Conflict,
+    EventBody,
+    EventOperationRow,
     Metadata,
     Operation,
     Precondition,

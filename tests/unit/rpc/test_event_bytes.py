@@ -8,36 +8,45 @@ from msgspec import structs
 from statehouse_proto.v2 import state_pb2
 
 from statehouse.core import marks
-from statehouse.core.model import Event, EventOperation, Kind, Metadata
+from statehouse.core.model import Event, EventBody, EventOperationRow, Kind, Metadata
 from statehouse.rpc import convert
 from statehouse.rpc.event_bytes import event_field, replay_response
 
 names = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=300)
 texts = st.text(max_size=20)
 numbers = st.integers(0, 2**63 - 1)
-operations = st.builds(
-    EventOperation,
-    namespace=names,
-    agent_id=names,
-    key=names,
-    version=st.integers(1, 2**40),
-    kind=st.sampled_from([Kind.JSON.value, Kind.BYTES.value]),
-    value=st.binary(max_size=5000),
+
+
+def operations(kinds, values):
+    row = st.builds(
+        EventOperationRow,
+        namespace=names,
+        agent_id=names,
+        key=names,
+        version=st.integers(1, 2**40),
+        kind=kinds,
+        digest=st.just(b""),
+    )
+    return st.tuples(row, values)
+
+
+writes = operations(st.sampled_from([Kind.JSON.value, Kind.BYTES.value]), st.binary(max_size=5000))
+deletes = operations(st.just(Kind.TOMBSTONE.value), st.just(b""))
+marked = st.sampled_from(
+    [
+        (EventOperationRow("ns", "a", marks.LABEL + "here", 1, Kind.JSON.value, b""), b"7"),
+        (EventOperationRow("ns", "a", marks.LABEL + "here", 2, Kind.TOMBSTONE.value, b""), b""),
+        (EventOperationRow("ns", "b", marks.FORK, 1, Kind.JSON.value, b""), b'["a",7]'),
+        (EventOperationRow("ns", marks.CURSORS, "c", 1, Kind.JSON.value, b""), b'[7,"a",""]'),
+    ]
 )
-deletes = st.builds(
-    EventOperation,
-    namespace=names,
-    agent_id=names,
-    key=names,
-    version=st.integers(1, 2**40),
-    kind=st.just(Kind.TOMBSTONE.value),
-    value=st.just(b""),
-)
-events = st.builds(
-    Event,
+bodies = st.builds(
+    EventBody,
     commit_ts=st.integers(1, 2**63 - 1),
     committed_at_us=numbers,
     txn_id=texts,
+    client_id=st.just(b""),
+    sequence=st.just(1),
     metadata=st.builds(
         Metadata,
         actor=texts,
@@ -47,24 +56,24 @@ events = st.builds(
         caused_by=st.lists(numbers, max_size=3).map(tuple),
         extra=st.dictionaries(texts, texts, max_size=1).map(lambda extra: tuple(extra.items())),
     ),
-    operations=st.lists(operations | deletes, max_size=4).map(tuple),
-    hash=st.binary(min_size=32, max_size=32),
+    preconditions=st.just(()),
+    operations=st.just(()),
 )
-marked = st.sampled_from(
-    [
-        EventOperation("ns", "a", marks.LABEL + "here", 1, Kind.JSON.value, b"7"),
-        EventOperation("ns", "a", marks.LABEL + "here", 2, Kind.TOMBSTONE.value, b""),
-        EventOperation("ns", "b", marks.FORK, 1, Kind.JSON.value, b'["a",7]'),
-        EventOperation("ns", marks.CURSORS, "c", 1, Kind.JSON.value, b'[7,"a",""]'),
-    ]
+hashes = st.binary(min_size=32, max_size=32)
+events = st.builds(
+    lambda body, told, *hashed: Event(
+        body, tuple(row for row, _ in told), tuple(value for _, value in told), *hashed
+    ),
+    bodies,
+    st.lists(writes | deletes | marked, max_size=4),
+    hashes,
 )
 proven = st.builds(
-    lambda event, operation, previous, body: structs.replace(
-        event, operations=(*event.operations, operation), previous_hash=previous, body=body
+    lambda event, previous, canonical: structs.replace(
+        event, previous_hash=previous, canonical=canonical
     ),
     events,
-    operations | marked,
-    st.binary(min_size=32, max_size=32),
+    hashes,
     st.binary(min_size=1, max_size=500),
 )
 

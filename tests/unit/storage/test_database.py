@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,16 @@ def test_walks_keep_to_their_prefix(database):
     backward = database.backward(Table.EVENTS, b"b2", b"b")
     assert [key for key, _ in backward] == [b"b2", b"b1"]
     assert list(database.forward(Table.EVENTS, b"d", b"")) == []
+
+
+@pytest.mark.parametrize("prefix", [b"", b"a/", b"b", b"c"])
+@pytest.mark.parametrize("rest", [b"", b"05", b"19", b"99"])
+def test_batches_hold_what_a_walk_tells(database, prefix, rest):
+    start = prefix + rest
+    put(database, *[b"a/%02d" % number for number in range(20)], b"b1", b"b2")
+    batches = database.batches(Table.EVENTS, start, prefix)
+    walk = database.forward(Table.EVENTS, start, prefix)
+    assert list(chain.from_iterable(batches)) == list(walk)
 
 
 @given(
@@ -143,6 +154,8 @@ def test_a_damaged_row_on_a_walk_is_an_error_and_not_the_end(tmp_path):
     with closing(_Released(Database(tmp_path / "db", create=False))) as made:
         with pytest.raises(StoreFailed, match="cannot read"):
             list(made.database.forward(Table.EVENTS, b"", b""))
+        with pytest.raises(StoreFailed, match="cannot read"):
+            list(made.database.batches(Table.EVENTS, b"", b""))
         told = []
         made.database.when_failed(told.append)
         with pytest.raises(StoreFailed, match="cannot read") as raised:

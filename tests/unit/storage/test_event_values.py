@@ -84,7 +84,7 @@ class Counted:
     def __init__(self, rows):
         self._rows = rows
         self.read_bytes = 0
-        self.forward, self.backward = rows.forward, rows.backward
+        self.forward, self.backward, self.batches = rows.forward, rows.backward, rows.batches
 
     def get(self, table, key):
         return self._count(table, self._rows.get(table, key))

@@ -93,10 +93,10 @@ class TestProofs:
             previous = bytes(32)
             for event in view.events("default", "a", with_proof=True):
                 assert event.previous_hash == previous
-                assert sha256(event.previous_hash + event.body).digest() == event.hash
-                # What lies outside the scope is in the body, as its hash.
-                assert b"other" in event.body
-                assert sha256(event.operations[0].value).digest() in event.body
+                assert sha256(event.previous_hash + event.canonical).digest() == event.hash
+                # What lies outside the scope is in it, as its hash.
+                assert b"other" in event.canonical
+                assert sha256(event.operations[0].value).digest() in event.canonical
                 previous = event.hash
             assert previous == view.chain_head
             (last,) = view.events("default", "a", 3, with_proof=True)
@@ -106,22 +106,22 @@ class TestProofs:
         store.commit(writer.submit(write("k")))
         with store.view() as view:
             (event,) = view.events()
-            assert event.body == event.previous_hash == b""
+            assert event.canonical == event.previous_hash == b""
 
 
-def test_a_header_tells_an_event_without_its_values(store, writer):
+def test_one_event_is_told_without_its_values(store, writer):
     asked, metadata = version_is("j", 0), Metadata("me", caused_by=(1,))
     store.commit(writer.submit())
     made = writer.submit(write("k", b"7"), delete("j"), preconditions=[asked], metadata=metadata)
     store.commit(made)
     with store.view() as view:
-        header = view.event(2)
-        assert (header.commit_ts, header.txn_id, header.metadata) == (2, "t", metadata)
-        assert header.preconditions == (asked,)
-        assert [(one.key, one.version, one.kind, one.value) for one in header.operations] == [
+        event = view.event(2)
+        assert (event.commit_ts, event.txn_id, event.metadata) == (2, "t", metadata)
+        assert event.body.preconditions == (asked,)
+        assert [(one.key, one.version, one.kind, one.value) for one in event.operations] == [
             *(("k", 1, 1, b""), ("j", 1, 0, b""))
         ]
-        assert header.hash == view.chain_head
+        assert event.hash == view.chain_head
         assert view.event(0) is view.event(-1) is view.event(3) is None
 
 
