@@ -251,7 +251,7 @@ async def _next(scope: _Scope, view: View, start: int, end: int, at_once: int) -
         fields.append(field)
         size_bytes += len(field)
         count += 1
-        through = event.commit_ts
+        through = event.body.commit_ts
         if size_bytes >= limits.CHUNK_BYTES_MAX or len(fields) >= limits.CHUNK_ROWS_MAX:
             messages.append(replay_response(fields, through))
             fields.clear()
