@@ -35,7 +35,7 @@ LOOK_EVERY_S: Final = 0.001
 _OFF: Final = ("0", "f", "false", "n", "no")
 """What switches gRPC's preparations off, as the value of GRPC_ENABLE_FORK_SUPPORT."""
 
-_OF_ASYNCIO: Final = ("AioChannel", "AioServer")
+_OF_ASYNCIO: Final = ("grpc._cython.cygrpc.AioChannel", "grpc._cython.cygrpc.AioServer")
 """What keeps gRPC's thread for asyncio running, as gRPC names it."""
 
 
@@ -47,6 +47,8 @@ class Gate:
         self._inside: Counter[int] = Counter()
         self._streams: weakref.WeakSet[Any] = weakref.WeakSet()
         self._forking: int | None = None
+        self._cancelling = False
+        """A fork has looked for streams, and cancels them."""
         self._prepared = True
         self._registered = False
         self.lost = False
@@ -84,9 +86,9 @@ class Gate:
         """This stream has been opened, by one who is inside: a fork has to cancel it."""
         with self._changed:
             self._streams.add(stream)
-            forking = self._forking is not None
-        if forking:
-            # The fork began after the opener had entered, and has looked for streams already.
+            too_late = self._cancelling
+        if too_late:
+            # The fork began after the opener had entered.
             stream.cancel()
 
     def end(self, end: Callable[[], object]) -> None:
@@ -101,10 +103,12 @@ class Gate:
             while self._forking is not None:
                 self._changed.wait()
             self._forking = threading.get_ident()
-            streams = list(self._streams)
         if _hopeless():
             self._prepared = False
             return
+        with self._changed:
+            self._cancelling = True
+            streams = list(self._streams)
         for stream in streams:
             stream.cancel()
         deadline_s = time.monotonic() + WAIT_S
@@ -116,7 +120,7 @@ class Gate:
     def after_in_parent(self) -> None:
         """Lets those who wait enter."""
         with self._changed:
-            self._forking = None
+            self._forking, self._cancelling = None, False
             self._changed.notify_all()
 
     def after_in_child(self) -> None:
@@ -125,7 +129,7 @@ class Gate:
         self._changed = threading.Condition()
         self._inside.clear()
         self._streams.clear()
-        self._forking = None
+        self._forking, self._cancelling = None, False
 
     def _register(self) -> None:
         # Only now, after the first channel: with GRPC_ENABLE_FORK_SUPPORT=1 gRPC has registered a
@@ -156,7 +160,11 @@ def _hopeless() -> bool:
         return False
     # What is closed but still garbage holds the thread too; once that is gone, the thread ends.
     gc.collect()
-    return any(type(thing).__name__ in _OF_ASYNCIO for thing in gc.get_objects())
+    if gc.get_freeze_count():
+        # What was frozen is not listed.
+        return _asyncio_polls()
+    kinds = {type(thing) for thing in gc.get_objects()}
+    return any(f"{kind.__module__}.{kind.__name__}" in _OF_ASYNCIO for kind in kinds)
 
 
 def _asyncio_polls() -> bool:

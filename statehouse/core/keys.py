@@ -111,7 +111,7 @@ def record_key(latest: bytes, commit_ts: int, version: int = _U64_MAX) -> bytes:
 
 
 def place_in_records(commit_ts: int, version: int) -> bytes:
-    """What the key of a record has after its names."""
+    """What the key of a record has after its names; as in record_key, without a call between."""
     return _PLACE.pack(_U64_MAX - commit_ts, _U64_MAX - version)
 
 

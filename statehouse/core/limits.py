@@ -50,7 +50,7 @@ CHUNK_ROWS_MAX: Final = 512
 """Rows after which a streamed answer starts its next message."""
 
 READ_AHEAD_BYTES_MAX: Final = 2 * 1024 * 1024
-"""Bytes of events and values that are read together, and at most one row more of each."""
+"""Bytes of events and values that are read together, and at most six rows more of each."""
 
 READ_AHEAD_EVENTS_MAX: Final = 8192
 """Events whose values are read together."""

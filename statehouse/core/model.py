@@ -168,7 +168,7 @@ class EventBody(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Event(Struct, frozen=True, gc=False):
-    """One committed transaction as a replay returns it.
+    """One committed transaction as it is told: all of it or what is in scope, values or not.
 
     A replay makes one of each event it tells, so nothing is copied out of the body until asked for.
     """
@@ -177,7 +177,7 @@ class Event(Struct, frozen=True, gc=False):
     told: Sequence[EventOperationRow]
     """The operations of the body that are in scope."""
     values: Sequence[bytes]
-    """What each of them wrote."""
+    """What each of them wrote; empty where values are not told."""
     hash: bytes
     """SHA-256 of the previous event's hash and this event's canonical bytes."""
     previous_hash: bytes = b""

@@ -205,9 +205,9 @@ def fill_event_operation(told: state_pb2.EventOperation, operation: EventOperati
 def event_size_bytes(event: Event) -> int:
     """About what an event takes in a message."""
     size_bytes = metadata_bytes(event.metadata) + len(event.txn_id) + len(event.canonical)
-    for operation in event.operations:
-        size_bytes += len(operation.value) + len(operation.key) + _OPERATION_OVERHEAD_BYTES
-        size_bytes += len(operation.namespace) + len(operation.agent_id)
+    for told, value in zip(event.told, event.values, strict=True):
+        size_bytes += len(value) + len(told.key) + _OPERATION_OVERHEAD_BYTES
+        size_bytes += len(told.namespace) + len(told.agent_id)
     return size_bytes
 
 

@@ -52,7 +52,7 @@ class _Scope:
 
     @property
     def finds_at_once(self) -> bool:
-        """Whether whatever is looked at is told: an agent's events are listed by themselves."""
+        """Whether most of what is looked at is told: an agent's events are listed."""
         return bool(self.agent_id) and not (self.prefix or self.run_id or self.caused_by)
 
     def events(

@@ -57,7 +57,9 @@ _METADATA_BLOCK_BYTES = 4 * 1024
 _OPEN_FILES = 512
 _MANIFEST_BYTES = 1024 * 1024  # manifest.py reads all of it at every open
 _LOG_FILE_BYTES = 1024 * 1024
-_BATCH_ROWS = 8  # an event may take megabytes
+# An event may take megabytes, so few are read together, and none after a large one.
+_BATCH_ROWS = 6
+_LARGE_ROW_BYTES = 16 * 1024
 _FLUSHING = "rocksdb.num-immutable-mem-table"
 
 # Walked, or asked only for rows that are there: a filter would be built and read for nothing.
@@ -214,18 +216,25 @@ class Database:
 
     def batches(self, table: Table, start: bytes, prefix: bytes) -> Iterator[list[Row]]:
         try:
+            # These end on an error as if there were no more; the raw one goes on there, and tells.
+            rest = self._tables[table].iter()
             rows: Any = self._tables[table].items(from_key=start)
-            while batch := list(islice(rows, _BATCH_ROWS)):
-                if not batch[-1][0].startswith(prefix):
-                    yield [row for row in batch if row[0].startswith(prefix)]
+            count = 1
+            while batch := list(islice(rows, count)):
+                last, row = batch[-1]
+                if not last.startswith(prefix):
+                    if batch := [row for row in batch if row[0].startswith(prefix)]:
+                        yield batch
                     return
+                start = last + b"\0"
+                count = 1 if len(row) > _LARGE_ROW_BYTES else _BATCH_ROWS
                 yield batch
-                start = batch[-1][0] + b"\0"
+                del batch
+            rest.seek(start)
+            for row in self._steps(rest, rest.next, prefix):
+                yield [row]
         except Exception as error:
             raise self._failed("read", error) from error
-        # These end on an error as if there were no more; what walks here tells it.
-        for row in self._walk(table, start, prefix, backward=False):
-            yield [row]
 
     def backward(self, table: Table, start: bytes, prefix: bytes) -> Iterator[Row]:
         return self._walk(table, start, prefix, backward=True)
@@ -244,14 +253,17 @@ class Database:
     def _walk(self, table: Table, start: bytes, prefix: bytes, *, backward: bool) -> Iterator[Row]:
         try:
             rows = self._at(table, start, backward=backward)
-            step = rows.prev if backward else rows.next
-            while (key := rows.key()) is not None and key.startswith(prefix):
-                yield key, rows.value()
-                step()
-            if key is None:
-                rows.status()
+            yield from self._steps(rows, rows.prev if backward else rows.next, prefix)
         except Exception as error:
             raise self._failed("read", error) from error
+
+    @staticmethod
+    def _steps(rows: RdictIter, step: Callable[[], None], prefix: bytes) -> Iterator[Row]:
+        while (key := rows.key()) is not None and key.startswith(prefix):
+            yield key, rows.value()
+            step()
+        if key is None:
+            rows.status()
 
     def _at(self, table: Table, key: bytes, *, backward: bool) -> RdictIter:
         rows = self._tables[table].iter()

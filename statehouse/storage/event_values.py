@@ -103,6 +103,7 @@ class _ReadAhead:
     def values(self, found: Sequence[Found]) -> Generator[None, None, list[bytes | None]]:
         """The values of the operations of so many events, in their order; as in a Run."""
         self.room = self.room - len(found) or self._events
+        # As key_of_record of each; written out, for a replay makes one of each operation it tells.
         names, place = _names, place_in_records
         keys = [
             names(one.namespace, one.agent_id, one.key) + place(body.commit_ts, one.version)

@@ -18,7 +18,7 @@ from statehouse.core import codec, marks
 from statehouse.core.digest import GENESIS, HASH_BYTES
 from statehouse.core.keys import Table, number_of, run_key, u64
 from statehouse.core.model import Event
-from statehouse.storage.breath import BREATH_ROWS
+from statehouse.storage.breath import BREATH_BYTES, BREATH_ROWS
 from statehouse.storage.event_rows import lost, rows_of
 from statehouse.storage.event_values import value_of, with_values
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _ROW = itemgetter(1)
 
-_STRETCH = 256
+_STRETCH_MAX = 256
 """Events of an agent that are found in one way before it is asked again which costs less."""
 
 _SAMPLE = 16
@@ -76,7 +76,7 @@ class Scope:
         return found
 
     def chooser(self) -> Callable[[EventBody], Sequence[EventOperationRow]]:
-        """`operations`, for a walk over many events: quicker where most of them have just one."""
+        """`operations`, for a walk over many events: the same, quicker where they have just one."""
         choose, namespace = self.operations, self.namespace
         if self.agents is None or self.prefix:
             return choose
@@ -151,17 +151,19 @@ class Events:
                     yield None
 
     def _found(self, walk: Iterable[bytes], scope: Scope) -> Iterator[Found | None]:
-        barren = 0
+        barren = barren_bytes = 0
         decode, operations_of, everything = codec.decode_event, scope.chooser(), scope.everything
         for row in walk:
             body = decode(row)
             operations = operations_of(body)
             if operations or everything:
-                barren = 0
+                barren = barren_bytes = 0
                 yield row, body, operations
             else:
                 barren += 1
-                if barren % BREATH_ROWS == 0:
+                barren_bytes += len(row)
+                if barren == BREATH_ROWS or barren_bytes >= BREATH_BYTES:
+                    barren = barren_bytes = 0
                     yield None
 
     def every(self, first: int, last: int, newest_first: bool = False) -> Iterator[bytes]:
@@ -170,18 +172,21 @@ class Events:
             yield from self._every_backward(first, last)
             return
         expected = first
+        if first > last:
+            return
         for batch in self._rows.batches(Table.EVENTS, u64(first), b""):
-            del batch[last + 1 - expected :]
-            before, expected = expected, expected + len(batch)
+            wanted = batch[: last + 1 - expected]
+            before, expected = expected, expected + len(wanted)
             # Keys ascend: where the last of so many is the right one, none before it is missing.
-            if batch[-1][0] != u64(expected - 1):
-                there = [key for key, _ in batch]
+            if wanted[-1][0] != u64(expected - 1):
+                there = [key for key, _ in wanted]
                 raise lost(next(one for one in range(before, expected) if u64(one) not in there))
-            yield from map(_ROW, batch)
+            yield from map(_ROW, wanted)
             if expected > last:
                 return
-        if expected <= last:
-            raise lost(expected)
+            # Before the next are read: they may be large.
+            del batch, wanted
+        raise lost(expected)
 
     def _every_backward(self, first: int, last: int) -> Iterator[bytes]:
         expected = last
@@ -200,21 +205,26 @@ class Events:
     ) -> Iterator[bytes]:
         """The events that touch an agent, its ancestors' before its own.
 
-        Oldest first, where nearly all events are the agent's, the few between them come too: to
-        look each number up in the list of the agent's costs more than to pass over what it lacks.
+        Oldest first, where nearly all events are the agent's, the few between them come too, and
+        are missed when they are lost: to look each number up in the list of the agent's costs more
+        than to pass over what it lacks.
         """
         numbers = self.of_agent(namespace, agent_id, first, last, newest_first)
         if newest_first:
             yield from rows_of(self._rows, numbers, newest_first=True)
             return
+        stretch = after = 0
         while sample := list(islice(numbers, _SAMPLE)):
             if len(sample) < _SAMPLE or sample[-1] - sample[0] >= _DENSE_COMMITS:
-                some = chain(sample, islice(numbers, _STRETCH - _SAMPLE))
+                some = chain(sample, islice(numbers, _STRETCH_MAX - _SAMPLE))
                 yield from rows_of(self._rows, some, newest_first=False)
-            else:
-                end = min(sample[0] + _STRETCH - 1, last)
-                yield from self.every(sample[0], end)
-                numbers = self.of_agent(namespace, agent_id, end + 1, last)
+                continue
+            # Nobody knows how far it stays so: about as far as it has been so.
+            goes_on = sample[0] - after <= _DENSE_COMMITS - _SAMPLE
+            stretch = min(2 * stretch, _STRETCH_MAX) if goes_on and stretch else 2 * _SAMPLE
+            after = min(sample[0] + stretch - 1, last)
+            yield from self.every(sample[0], after)
+            numbers = self.of_agent(namespace, agent_id, after + 1, last)
 
     def of_agent(
         self, namespace: str, agent_id: str, first: int, last: int, newest_first: bool = False

@@ -34,9 +34,9 @@ class Rows(Protocol):
         """Rows from `start` up, while their keys begin with `prefix`; lazily."""
 
     def batches(self, table: Table, start: bytes, prefix: bytes) -> Iterator[list[Row]]:
-        """As `forward`, a few rows in each list: for who walks far, it costs a third less.
+        """As `forward`, a few rows in each list, which is the caller's and never empty.
 
-        start: begins with `prefix`.
+        For who walks far: it costs a third less. start: begins with `prefix`.
         """
 
     def backward(self, table: Table, start: bytes, prefix: bytes) -> Iterator[Row]:

@@ -213,7 +213,10 @@ class StateView:
         return events.told(walk, scope, with_proof=with_proof, read_ahead=read_ahead)
 
     def links(self, start_ts: int = 1, end_ts: int | None = None) -> Iterator[Event]:
-        """Every event with nothing but commit_ts, hash, and what that is made of."""
+        """Every event with nothing but commit_ts, hash, and what that is made of.
+
+        Of its body only the commit_ts is filled in: who asks for links reads the bytes.
+        """
         first, last = max(start_ts, 1), self._clip(end_ts)
         previous = self._events.hash_at(first - 1) if first <= last else b""
         for commit_ts, row in enumerate(self._events.every(first, last), first):

@@ -140,6 +140,16 @@ def test_a_replay_goes_on_in_the_parent_and_is_refused_in_the_child(used, prepar
     assert [event.commit_ts for event in events] == [2]
 
 
+class Stream:
+    """A stream that tells whether it was cancelled."""
+
+    def __init__(self):
+        self.cancelled = threading.Event()
+
+    def cancel(self):
+        self.cancelled.set()
+
+
 async def leave_garbage():
     """A closed channel of asyncio's, held by nobody but itself."""
     channel = grpc.aio.insecure_channel("127.0.0.1:1")
@@ -162,7 +172,11 @@ async def fork_while_asyncio_is_used(work):
         return in_child(work)
 
 
-def test_while_asyncio_uses_grpc_the_child_is_refused_at_once(used):
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_while_asyncio_uses_grpc_the_child_is_refused_at_once(used, monkeypatch, frozen):
+    monkeypatch.setattr(forks, "WAIT_S", 60)
+    # What was frozen cannot be looked through.
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: frozen)
     began_s = time.monotonic()
     told = asyncio.run(fork_while_asyncio_is_used(lambda: used.list_keys("a")))
     assert "gRPC did not survive the fork" in told
@@ -170,7 +184,20 @@ def test_while_asyncio_uses_grpc_the_child_is_refused_at_once(used):
     assert used.list_keys("a") == ["parent"]
 
 
-def test_the_thread_of_asyncio_is_waited_for_once_nothing_needs_it():
+def test_no_stream_is_cancelled_for_a_fork_that_cannot_be_prepared(monkeypatch):
+    gate, stream = forks.Gate(), Stream()
+    gate.opened(stream)
+    monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", "False")
+    gate.before_fork()
+    late = Stream()
+    gate.opened(late)
+    assert not stream.cancelled.is_set()
+    assert not late.cancelled.is_set()
+    gate.after_in_parent()
+
+
+def test_the_thread_of_asyncio_is_waited_for_once_nothing_needs_it(monkeypatch):
+    monkeypatch.setattr(forks, "WAIT_S", 10)
     leave = threading.Event()
     thread = threading.Thread(target=leave.wait, name="Thread-1 (_poll_wrapper)")
     thread.start()
@@ -237,16 +264,6 @@ def test_a_thread_inside_is_waited_for(monkeypatch):
     gate.check()
     thread.join()
     timer.join()
-
-
-class Stream:
-    """A stream that tells whether it was cancelled."""
-
-    def __init__(self):
-        self.cancelled = threading.Event()
-
-    def cancel(self):
-        self.cancelled.set()
 
 
 def test_a_stream_opened_after_the_fork_looked_for_them_is_cancelled_too(monkeypatch):
