@@ -19,7 +19,7 @@ names = st.text(max_size=40)
 numbers = st.integers(0, 2**64 - 1)
 operations = st.lists(
     st.builds(
-        codec.EventOperationRow,
+        model.EventOperationRow,
         names,
         names,
         names | st.just("k" * 70_000),
@@ -30,7 +30,7 @@ operations = st.lists(
     max_size=20,
 )
 bodies = st.builds(
-    codec.EventBody,
+    model.EventBody,
     numbers,
     st.integers(0, 2**62),
     names,
@@ -135,7 +135,7 @@ def recorded(operation, stored):
     else:
         kind = 0 if operation.deleted else 2 if isinstance(operation.value, bytes) else 1
         told = model.Operation("default", operation.agent_id, operation.key, kind, stored or b"")
-    return codec.EventOperationRow(
+    return model.EventOperationRow(
         told.namespace,
         told.agent_id,
         told.key,
@@ -154,7 +154,7 @@ def record():
             actor="x", caused_by=tuple(range(1, number)), extra={"b": "1", "a": "2"}
         )
         body = codec.encode_event_body(
-            codec.EventBody(
+            model.EventBody(
                 number + 1,
                 1_700_000_000_000_000 + number,
                 f"txn-{number}",
