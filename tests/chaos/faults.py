@@ -29,7 +29,7 @@ class Fault:
 
     def __init__(self, draw: random.Random) -> None:
         self.lasts_s = draw.uniform(0.8, 3.5)
-        self._at_leader = draw.random() < LEADER_SHARE
+        self.at_leader = draw.random() < LEADER_SHARE
         self._pick = draw.randrange(1 << 16)
 
     def inject(self, cluster: Cluster) -> str:
@@ -46,7 +46,7 @@ class Fault:
     def victim(self, cluster: Cluster) -> Node:
         """The leader, or the follower that was drawn."""
         leader = cluster.wait_leader()
-        if self._at_leader:
+        if self.at_leader:
             return leader
         return self.other(cluster, leader)
 

@@ -38,7 +38,7 @@ class FullDisk(Fault):
         if not small:
             return ""
         self._node = small[self._pick % len(small)]
-        if self._at_leader:
+        if self.at_leader:
             give_lead(cluster, self._node)
         self._fill(self._node.data / "filler")
         return self._node.name

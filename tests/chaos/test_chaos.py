@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import islice
 
 import pytest
+from statehouse_cluster.timing import Timing
 
 from tests.chaos import sandbox
+from tests.chaos.faults import IsolateFromPeers
 from tests.chaos.needs import needs
+from tests.chaos.nemesis import schedule
 
 SCRIPT = sandbox.ROOT / "scripts" / "chaos.py"
 FAULTS_MIN = 20
@@ -39,9 +43,16 @@ def test_what_was_promised_holds_under_every_kind_of_fault(tmp_path):
 @pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_leader_that_answers_reads_without_asking_is_caught_by_both_checkers(tmp_path):
+    # Of this seed the first four faults strike the leader, each until it would step down by itself:
+    # another seed may strike followers only, and then there is nothing to catch.
+    seed, faults = 18, 4
+    for fault in islice(schedule(seed, [IsolateFromPeers]), faults):
+        assert fault.at_leader
+        assert fault.lasts_s > Timing().leader_fallback_s
     ended = chaos(
-        *("--minutes", 0.2, "--faults-min", 4, "--rate", 500, "--folder", tmp_path),
-        *("--only", "isolate from peers", "--mutant", "reads without a round"),
+        *("--minutes", 0.3, "--seed", seed, "--faults-min", faults, "--rate", 500),
+        *("--only", IsolateFromPeers.kind, "--mutant", "reads without a round"),
+        *("--folder", tmp_path),
     )
     assert ended.returncode == 1, ended.stdout
     assert "VIOLATION: real_time: " in ended.stdout
