@@ -137,8 +137,11 @@ def test_a_walk_under_way_keeps_the_files_readable(database):
     put(database, *[b"%03d" % number for number in range(300)])
     walk = database.forward(Table.EVENTS, b"", b"")
     next(walk)
+    batches = database.batches(Table.EVENTS, b"", b"")
+    assert len(next(batches)) == 1
     database.release()
     assert len(list(walk)) == 299
+    assert sum(map(len, batches)) == 299
 
 
 def test_a_damaged_row_on_a_walk_is_an_error_and_not_the_end(tmp_path):
