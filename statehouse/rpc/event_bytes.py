@@ -55,7 +55,7 @@ def event_field(event: Event) -> bytes:
     )
     if event.canonical:
         encoded += _sized(b"\x3a", event.previous_hash) + _sized(b"\x42", event.canonical)
-    return b"\x0a%b%b" % (varint(len(encoded)), encoded)
+    return _sized(b"\x0a", encoded)
 
 
 def _sized(tag: bytes, field: bytes) -> bytes:

@@ -57,7 +57,7 @@ _METADATA_BLOCK_BYTES = 4 * 1024
 _OPEN_FILES = 512
 _MANIFEST_BYTES = 1024 * 1024  # manifest.py reads all of it at every open
 _LOG_FILE_BYTES = 1024 * 1024
-# An event may take megabytes, so few are read together, and none after a large one.
+# An event may take megabytes, so few are read together, and after a large one just one.
 _BATCH_ROWS = 6
 _LARGE_ROW_BYTES = 16 * 1024
 _FLUSHING = "rocksdb.num-immutable-mem-table"
@@ -221,13 +221,12 @@ class Database:
             rows: Any = self._tables[table].items(from_key=start)
             count = 1
             while batch := list(islice(rows, count)):
-                last, row = batch[-1]
-                if not last.startswith(prefix):
+                if not batch[-1][0].startswith(prefix):
                     if batch := [row for row in batch if row[0].startswith(prefix)]:
                         yield batch
                     return
-                start = last + b"\0"
-                count = 1 if len(row) > _LARGE_ROW_BYTES else _BATCH_ROWS
+                start = batch[-1][0] + b"\0"
+                count = 1 if len(batch[-1][1]) > _LARGE_ROW_BYTES else _BATCH_ROWS
                 yield batch
                 del batch
             rest.seek(start)

@@ -18,7 +18,7 @@ from statehouse.core import codec, marks
 from statehouse.core.digest import GENESIS, HASH_BYTES
 from statehouse.core.keys import Table, number_of, run_key, u64
 from statehouse.core.model import Event
-from statehouse.storage.breath import BREATH_BYTES, BREATH_ROWS
+from statehouse.storage.breath import Breath
 from statehouse.storage.event_rows import lost, rows_of
 from statehouse.storage.event_values import value_of, with_values
 
@@ -151,29 +151,25 @@ class Events:
                     yield None
 
     def _found(self, walk: Iterable[bytes], scope: Scope) -> Iterator[Found | None]:
-        barren = barren_bytes = 0
+        breath = Breath()
         decode, operations_of, everything = codec.decode_event, scope.chooser(), scope.everything
         for row in walk:
             body = decode(row)
             operations = operations_of(body)
             if operations or everything:
-                barren = barren_bytes = 0
+                breath.told()
                 yield row, body, operations
-            else:
-                barren += 1
-                barren_bytes += len(row)
-                if barren == BREATH_ROWS or barren_bytes >= BREATH_BYTES:
-                    barren = barren_bytes = 0
-                    yield None
+            elif breath.due(len(row)):
+                yield None
 
     def every(self, first: int, last: int, newest_first: bool = False) -> Iterator[bytes]:
         """All events from first to last, both included; RowLost: one of them is not there."""
+        if first > last:
+            return
         if newest_first:
             yield from self._every_backward(first, last)
             return
         expected = first
-        if first > last:
-            return
         for batch in self._rows.batches(Table.EVENTS, u64(first), b""):
             wanted = batch[: last + 1 - expected]
             before, expected = expected, expected + len(wanted)
@@ -213,15 +209,16 @@ class Events:
         if newest_first:
             yield from rows_of(self._rows, numbers, newest_first=True)
             return
-        stretch = after = 0
+        stretch, after = _SAMPLE, 0
         while sample := list(islice(numbers, _SAMPLE)):
             if len(sample) < _SAMPLE or sample[-1] - sample[0] >= _DENSE_COMMITS:
                 some = chain(sample, islice(numbers, _STRETCH_MAX - _SAMPLE))
                 yield from rows_of(self._rows, some, newest_first=False)
                 continue
             # Nobody knows how far it stays so: about as far as it has been so.
-            goes_on = sample[0] - after <= _DENSE_COMMITS - _SAMPLE
-            stretch = min(2 * stretch, _STRETCH_MAX) if goes_on and stretch else 2 * _SAMPLE
+            if sample[0] - after > _DENSE_COMMITS - _SAMPLE:
+                stretch = _SAMPLE
+            stretch = min(2 * stretch, _STRETCH_MAX)
             after = min(sample[0] + stretch - 1, last)
             yield from self.every(sample[0], after)
             numbers = self.of_agent(namespace, agent_id, after + 1, last)

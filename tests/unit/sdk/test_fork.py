@@ -150,6 +150,17 @@ class Stream:
         self.cancelled.set()
 
 
+def assert_a_fork_waits_for(happens, gate):
+    """What is set a moment after a fork began is awaited, and the child may call."""
+    timer = threading.Timer(0.1, happens.set)
+    timer.start()
+    gate.before_fork()
+    assert happens.is_set()
+    gate.after_in_child()
+    gate.check()
+    timer.join()
+
+
 async def leave_garbage():
     """A closed channel of asyncio's, held by nobody but itself."""
     channel = grpc.aio.insecure_channel("127.0.0.1:1")
@@ -201,15 +212,8 @@ def test_the_thread_of_asyncio_is_waited_for_once_nothing_needs_it(monkeypatch):
     leave = threading.Event()
     thread = threading.Thread(target=leave.wait, name="Thread-1 (_poll_wrapper)")
     thread.start()
-    timer = threading.Timer(0.1, leave.set)
-    timer.start()
-    gate = forks.Gate()
-    gate.before_fork()
-    assert leave.is_set()
-    gate.after_in_child()
-    gate.check()
+    assert_a_fork_waits_for(leave, forks.Gate())
     thread.join()
-    timer.join()
 
 
 def test_who_cannot_leave_grpc_in_time_makes_the_child_refuse_in_words(used, monkeypatch):
@@ -256,14 +260,8 @@ def test_a_thread_inside_is_waited_for(monkeypatch):
     thread = threading.Thread(target=stay)
     thread.start()
     assert inside.wait(10)
-    timer = threading.Timer(0.1, leave.set)
-    timer.start()
-    gate.before_fork()
-    assert leave.is_set()
-    gate.after_in_child()
-    gate.check()
+    assert_a_fork_waits_for(leave, gate)
     thread.join()
-    timer.join()
 
 
 def test_a_stream_opened_after_the_fork_looked_for_them_is_cancelled_too(monkeypatch):
@@ -281,14 +279,9 @@ def test_a_stream_opened_after_the_fork_looked_for_them_is_cancelled_too(monkeyp
     thread = threading.Thread(target=open_late)
     thread.start()
     assert inside.wait(10)
-    timer = threading.Timer(0.1, open_now.set)
-    timer.start()
-    gate.before_fork()
+    assert_a_fork_waits_for(open_now, gate)
     assert stream.cancelled.is_set()
-    gate.after_in_child()
-    gate.check()
     thread.join()
-    timer.join()
 
 
 def test_without_grpcs_preparations_no_child_may_call(monkeypatch):
