@@ -6,7 +6,7 @@ A layer of the adapter; it must not know the log's content or clients' requests.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from statehouse_cluster import guards
 from statehouse_cluster.membership import majority
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from statehouse_cluster.raft_transport import Message
 
 
+_VOTES_SHARE: Final = 0.4
+"""How long a candidate waits for votes, at most, as a share of the least election timeout."""
+
+_DOUBLINGS_MAX: Final = 8
+
+
 class Elections(RaftState):
     """The library's elections, behind gates."""
 
@@ -25,6 +31,9 @@ class Elections(RaftState):
         self._votes = guards.VoteBox()
         self._prevote = guards.PreVote()
         self._heard_at = NEVER
+        self._campaigns = 0
+        """How often this node campaigned since a leader was heard."""
+        self._campaigns_now = False
         super().__init__(**parts)
 
     def peer_closed(self, name: str) -> None:
@@ -37,7 +46,20 @@ class Elections(RaftState):
         self._SyncObj__raftElectionDeadline = min(self._SyncObj__raftElectionDeadline, soon)
 
     def _SyncObj__generateRaftTimeout(self) -> float:
-        return self._random.uniform(self._timing.election_min_s, self._timing.election_max_s)
+        """How long a leader's silence is borne, or by a candidate that of the voters.
+
+        That there is no leader is known to a candidate: when votes are split, as between two that
+        noticed it in the same moment, the next try need not wait as long. It waits twice as long
+        with each, for voters that are far away.
+        """
+        silence_s = self._random.uniform(self._timing.election_min_s, self._timing.election_max_s)
+        if not self._campaigns_now:
+            return silence_s
+        self._campaigns_now = False
+        doublings = min(self._campaigns, _DOUBLINGS_MAX)
+        votes_s: float = _VOTES_SHARE * self._timing.election_min_s * 2**doublings
+        self._campaigns += 1
+        return min(silence_s, votes_s * self._random.uniform(0.5, 1.0))
 
     def _SyncObj__connectedToAnyone(self) -> bool:
         """The library asks this last, when the election deadline has passed: the PreVote gate."""
@@ -46,11 +68,13 @@ class Elections(RaftState):
             return False
         next_term = self.term() + 1
         if self._forced_term == next_term:
+            self._campaigns_now = True
             return True
         if not super()._SyncObj__connectedToAnyone():
             return False
         if self._prevote.granted_by_majority(next_term, names, self.name):
             self._prevote.reset()
+            self._campaigns_now = True
             return True
         if self._prevote.should_ask(next_term, self._now(), self._timing.prevote_retry_s):
             last_term, last_index = self.log.last_position
@@ -65,6 +89,10 @@ class Elections(RaftState):
                     },
                 )
         return False
+
+    def _hear_leader(self) -> None:
+        self._heard_at = self._now()
+        self._campaigns = 0
 
     def _leader_is_fresh(self) -> bool:
         if self.is_leader():

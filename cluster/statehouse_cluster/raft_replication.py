@@ -111,7 +111,7 @@ class Replication(Elections):
             self._SyncObj__raftNextIndex[node] = max(reached, answer["next_node_idx"])
 
     def _on_append(self, node: Node, message: Message) -> None:
-        self._heard_at = self._now()
+        self._hear_leader()
         self._echo = message["x_round"]
         try:
             self._place(node, message)
@@ -150,7 +150,7 @@ class Replication(Elections):
 
     def _on_snapshot_offer(self, node: Node, message: Message) -> None:
         self._follow(node, message["term"])
-        self._heard_at = self._now()
+        self._hear_leader()
         self._echo = message["x_round"]
         position = Position(message["snap_index"], message["snap_term"])
         try:

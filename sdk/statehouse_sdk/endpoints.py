@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 REST_FIRST_S: Final = 0.1
 REST_MAX_S: Final = 2.0
+SILENCE_REST_S: Final = 1.0
+"""The least rest of a node that kept silent. Its followers notice that later than its clients, and
+go on naming it: who went back to it at once would wait for it again, and longer."""
 
 
 class Choice(NamedTuple):
@@ -104,14 +107,16 @@ class Endpoints:
             # Its term is unknown: any hint may correct this belief.
             self._leader, self._leader_term = address, 0
 
-    def failed(self, address: str, now_s: float) -> None:
-        """The node could not be reached, broke off or kept silent."""
+    def failed(self, address: str, now_s: float, *, silent: bool = False) -> None:
+        """The node could not be reached, broke off or (`silent`) did not answer in time."""
         if address == self._leader:
             self._leader = ""
         node = self._nodes.get(address)
         # Many calls fail together when one connection breaks: that is one failure, not many.
         if node is not None and node.rests_until_s <= now_s:
-            rest_s = min(REST_FIRST_S * 2 ** min(node.failures, 10), REST_MAX_S)
+            asked_elsewhere = silent and len(self._nodes) > 1
+            least_s = SILENCE_REST_S if asked_elsewhere else REST_FIRST_S
+            rest_s = min(max(least_s, REST_FIRST_S * 2 ** min(node.failures, 10)), REST_MAX_S)
             node.failures += 1
             node.rests_until_s = now_s + rest_s
 

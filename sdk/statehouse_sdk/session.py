@@ -232,7 +232,7 @@ class Session:
             self._members_in_doubt |= failure.broken or fault.retry
             if failure.broken or fault.stalled:
                 self._endpoints.contacted |= fault.reached
-                self._endpoints.failed(address, time.monotonic())
+                self._endpoints.failed(address, time.monotonic(), silent=fault.stalled)
             elif fault.retry:
                 self._endpoints.refused(address, fault.leader_address, fault.leader_term)
             else:

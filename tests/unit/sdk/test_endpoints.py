@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from statehouse_sdk.endpoints import REST_FIRST_S, REST_MAX_S, Choice, Endpoints
+from statehouse_sdk.endpoints import (
+    REST_FIRST_S,
+    REST_MAX_S,
+    SILENCE_REST_S,
+    Choice,
+    Endpoints,
+)
 
 
 def ask(endpoints, now_s=0.0, *, leader=True):
@@ -85,6 +91,36 @@ def test_a_resting_leader_named_by_a_hint_is_not_hammered():
     endpoints.failed("b", 0.0)
     endpoints.refused("a", "b", 3)
     assert ask(endpoints, 0.0) == "a"
+
+
+def test_followers_that_still_name_a_silent_leader_do_not_send_anybody_back_to_it():
+    endpoints = Endpoints(["a", "b", "c"])
+    endpoints.answered("a", as_leader=True)
+    endpoints.failed("a", 0.0, silent=True)
+    for now_s in (0.0, 0.3, 0.9 * SILENCE_REST_S):
+        assert ask(endpoints, now_s) == "b"
+        endpoints.refused("b", "a", 3)
+        assert ask(endpoints, now_s) == "c"
+        endpoints.refused("c", "a", 3)
+    assert ask(endpoints, SILENCE_REST_S) == "a"
+
+
+def test_a_node_silent_again_and_again_rests_longer_but_not_for_ever():
+    endpoints = Endpoints(["a", "b"])
+    now_s, rests = 0.0, []
+    for _ in range(8):
+        endpoints.failed("a", now_s, silent=True)
+        rests.append(endpoints._nodes["a"].rests_until_s - now_s)
+        now_s += rests[-1]
+    assert rests[0] == SILENCE_REST_S
+    assert rests == sorted(rests)
+    assert abs(rests[-1] - REST_MAX_S) < 1e-9
+
+
+def test_where_nobody_else_can_be_asked_a_silent_node_is_asked_again_soon():
+    endpoints = Endpoints(["a"])
+    endpoints.failed("a", 0.0, silent=True)
+    assert endpoints.choose(0.0) == Choice("a", REST_FIRST_S)
 
 
 def test_an_answer_ends_a_rest():
