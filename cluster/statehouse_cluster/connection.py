@@ -53,6 +53,9 @@ class Connection:
         self._on_payload = on_payload
         self._on_end = on_end
         self._reader = FrameReader(payload_bytes_max)
+        # The system makes its pages when they are used. To make so large a buffer for each read
+        # costs more than the read.
+        self._received = memoryview(bytearray(RECEIVE_BYTES_MAX))
         self._queue: deque[memoryview] = deque()
         self._payloads_left = 0
         self._failure = ""
@@ -125,14 +128,14 @@ class Connection:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(RECEIVE_BYTES_MAX)
-            payloads = self._reader.feed(data)
+            received_bytes = self._socket.recv_into(self._received)
+            payloads = self._reader.feed(self._received[:received_bytes])
         except (BlockingIOError, InterruptedError):
             return
         except (OSError, WireError) as error:
             self.fail(str(error))
             return
-        if not data:
+        if not received_bytes:
             self.fail("the other side closed the connection")
             return
         self._payloads_left = len(payloads)

@@ -32,9 +32,13 @@ if TYPE_CHECKING:
 
     from statehouse_cluster.interfaces import AddProgress, Deliver, StateMachine, Ticket
     from statehouse_cluster.raft_adapter import Engine
+    from statehouse_cluster.raft_state import Standing
     from statehouse_cluster.settings import ClusterSettings
 
 _CALL_S = 10.0
+_TIMERS_S = 0.01
+"""How often the timers of links and snapshots are looked at, at most."""
+
 _T = TypeVar("_T")
 
 
@@ -71,6 +75,9 @@ class Consensus:
         self._parts: Parts | None = None
         self._status = _unknown(settings)
         self._published_at = 0.0
+        self._standing: Standing | None = None
+        self._status_s = settings.timing.status_s
+        self._timers_due_at = 0.0
         self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
 
     # -- Any thread
@@ -184,12 +191,15 @@ class Consensus:
         engine = parts.engine
         self._take_requests(engine)
         engine.step(self._settings.timing.poll_s)
-        parts.links.tick()
-        parts.desk.tick()
+        now = time.monotonic()
+        if now >= self._timers_due_at:
+            self._timers_due_at = now + _TIMERS_S
+            parts.links.tick()
+            parts.desk.tick()
         parts.install_fetched()
         parts.note_removal()
         self._hand_out(engine.take_outcomes())
-        self._publish(parts)
+        self._publish(parts, now)
 
     def _before_wait(self, engine: Engine) -> bool:
         self._hand_out(engine.take_outcomes())
@@ -220,21 +230,14 @@ class Consensus:
         if outside:
             self._deliver(outside)
 
-    def _publish(self, parts: Parts) -> None:
-        now = time.monotonic()
-        engine, last = parts.engine, self._status
+    def _publish(self, parts: Parts, now: float) -> None:
         # Indexes move with every round: a status that differs in nothing else may wait a little.
-        same = (
-            engine.term() == last.term
-            and engine.role() is last.role
-            and engine.is_ready() == last.ready
-            and engine.leader_name() == (last.leader.name if last.leader else None)
-        )
-        if same and now < self._published_at + self._settings.timing.status_s:
+        standing = parts.engine.standing()
+        if standing == self._standing and now < self._published_at + self._status_s:
             return
-        self._published_at = now
+        self._published_at, self._standing = now, standing
         status = _status(parts)
-        if status != last:
+        if status != self._status:
             self._status = status
             self._on_status(status)
 

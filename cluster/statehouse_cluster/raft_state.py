@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from statehouse_cluster.timing import Timing
 
 FOLLOWER, CANDIDATE, LEADER = 0, 1, 2
+Standing = tuple[object, ...]
 NEVER = float("-inf")
 
 
@@ -164,6 +165,17 @@ class RaftState(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
             return Role.JOINER
         candidate = self._SyncObj__raftState == CANDIDATE
         return Role.CANDIDATE if candidate else Role.FOLLOWER
+
+    def standing(self) -> Standing:
+        """What others should hear of at once when it changes; it is asked in every round."""
+        return (
+            self._SyncObj__raftCurrentTerm,
+            self._SyncObj__raftState,
+            self._SyncObj__raftLeader,
+            self.is_ready(),
+            self._configuration,
+            self.removed,
+        )
 
     def match_index(self, name: str) -> int:
         if name == self.name:

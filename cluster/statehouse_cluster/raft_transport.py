@@ -76,10 +76,6 @@ class RaftTransport(Transport):  # type: ignore[misc]  # pysyncobj has no types
             if message["x_term"] == current_term:
                 self._links.send(name, message)
 
-    @property
-    def holds_answers(self) -> bool:
-        return bool(self._held)
-
     # The adapter dials by the configuration; the library's own book-keeping is not used.
 
     def addNode(self, node: Node) -> None: ...

@@ -128,7 +128,7 @@ class FrameReader:
         """Bytes of the unfinished frame; 0 between frames."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """The payloads completed by `data`; WireError for an oversized or damaged frame."""
         buffer = self._buffer
         buffer += data

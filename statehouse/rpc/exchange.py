@@ -41,7 +41,7 @@ _METHOD_OF = {
 }
 
 _WRITE_TIME_S_MAX = limits.CALL_TIME_MS_MAX / 1000
-"""A client that takes nothing for so long is given up."""
+"""A client that takes nothing for so long is given up, within twice the time."""
 
 _VERSIONS_MAX = 64 * 1024
 """Versions told in one message: each takes ten bytes at most, and a commit's fields fifty."""
@@ -104,6 +104,8 @@ class _Stream:
         self._failure: Failure | None = None
         self._news = asyncio.Event()
         self._room = asyncio.Event()
+        self._writes = 0
+        self._is_writing = False
         self._reading = asyncio.create_task(self._read(requests))
         self._reading.add_done_callback(lambda _: self._news.set())
         self._answering: set[asyncio.Task[None]] = set()
@@ -111,12 +113,15 @@ class _Stream:
     async def serve(self) -> None:
         """Answers until the client has no more calls, or `end` was called."""
         try:
-            await self._write()
+            async with asyncio.timeout(None) as patience:
+                self._watch(patience, 0)
+                await self._write()
         except TimeoutError:
             self._failure = Failure(
                 Reason.DEADLINE_EXCEEDED, "Exchange: the client takes no replies; begin anew"
             )
         finally:
+            self._watching.cancel()
             self._reading.cancel()
             for task in self._answering:
                 task.cancel()
@@ -126,6 +131,17 @@ class _Stream:
     def end(self) -> None:
         """Takes no more calls."""
         self._reading.cancel()
+
+    def _watch(self, patience: asyncio.Timeout, writes: int) -> None:
+        """Ends the wait for a client that has not taken the message which it was given last time.
+
+        writes: how many it had been given then. A time-out for each costs more than to make it.
+        """
+        loop = asyncio.get_running_loop()
+        if self._is_writing and self._writes == writes:
+            patience.reschedule(loop.time())
+            return
+        self._watching = loop.call_later(_WRITE_TIME_S_MAX, self._watch, patience, self._writes)
 
     # -- Calls in
 
@@ -239,8 +255,10 @@ class _Stream:
                 self._news.clear()
                 await self._news.wait()
             message, count = self._next_message()
-            async with asyncio.timeout(_WRITE_TIME_S_MAX):
-                await self._context.write(message)
+            self._writes += 1
+            self._is_writing = True
+            await self._context.write(message)
+            self._is_writing = False
             self._under_way -= count
             self._room.set()
 
