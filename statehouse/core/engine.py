@@ -262,10 +262,9 @@ class Engine:
 
     def _latest_of(self, agent: bytes, key: bytes) -> Latest | None:
         """The last version of a key, which begins with its agent's; a fork inherits it."""
-        try:
-            latest = self._latest[key]
-        except KeyError:
-            latest = self._stored_latest(key)
+        # Most keys are new to an apply, and an exception for each would cost more than to ask.
+        known = self._latest
+        latest = known[key] if key in known else self._stored_latest(key)
         return latest if latest is not None else self._agents.inherited(agent, key)
 
     def _stored_latest(self, key: bytes) -> Latest | None:
