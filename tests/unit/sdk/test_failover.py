@@ -20,7 +20,9 @@ from statehouse_sdk import (
     UnavailableError,
     session,
 )
+from statehouse_sdk.endpoints import SILENCE_REST_S
 from statehouse_sdk.exchange import Exchange
+from statehouse_sdk.retry import ATTEMPT_TIMEOUT_S
 
 from tests.fakes.fake_cluster import (
     Break,
@@ -139,6 +141,17 @@ class TestFindingTheLeader:
         fake.elect(fake.nodes[1])
         assert client.get_state("a", "k").value == 1
         assert time.monotonic() - started_s < 3
+
+
+    def test_nobody_goes_back_to_a_silent_leader_because_its_followers_name_it(self, client, fake):
+        put(client)
+        silent, elected, _ = fake.nodes
+        silent.will("Get", Stall(), Stall(), Stall())
+        started_s = time.monotonic()
+        # The followers notice a little later than the client.
+        threading.Timer(ATTEMPT_TIMEOUT_S + 0.4, fake.elect, [elected]).start()
+        assert client.get_state("a", "k").value == 1
+        assert time.monotonic() - started_s < ATTEMPT_TIMEOUT_S + SILENCE_REST_S
 
 
 class TestNobodyThere:
