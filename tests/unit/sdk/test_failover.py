@@ -142,7 +142,6 @@ class TestFindingTheLeader:
         assert client.get_state("a", "k").value == 1
         assert time.monotonic() - started_s < 3
 
-
     def test_nobody_goes_back_to_a_silent_leader_because_its_followers_name_it(self, client, fake):
         put(client)
         silent, elected, _ = fake.nodes
