@@ -29,6 +29,10 @@ ATTEMPT_TIMEOUT_S: Final = 1.5
 ATTEMPT_TIMEOUT_MAX_S: Final = 12.0
 BACKOFF_FIRST_S: Final = 0.025
 BACKOFF_MAX_S: Final = 0.5
+LAST_ATTEMPT_S: Final = 0.1
+"""An attempt with less time than this left is not made if all before it surely had no effect: it
+would most likely time out, and leave a sure outcome in doubt."""
+
 FIRST_CONTACT_S: Final = 5.0
 """A client that never reached any node gives up after so long: the address is likely wrong."""
 
@@ -163,7 +167,9 @@ class Attempts:
         if not self._may_repeat(fault):
             return GiveUp(self._final(fault, fault.error))
         delay_s = self._delay_s(fault)
-        if now_s + delay_s >= self._last_moment_s():
+        is_sure = self._rule is Rule.OP_ID and not self.uncertain
+        least_s = LAST_ATTEMPT_S if is_sure else 0.0
+        if now_s + delay_s + least_s >= self._last_moment_s():
             return GiveUp(self._final(fault, self._told_with_count(self._telling(fault), now_s)))
         if not fault.stalled:
             self._last_words = fault.error

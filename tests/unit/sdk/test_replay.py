@@ -11,6 +11,7 @@ from statehouse_proto.v2 import common_pb2 as common
 from statehouse_sdk import InvalidRequestError, UnavailableError, session, streams
 
 from tests.fakes.fake_cluster import Break, BreakAfter, Refuse, Stall
+from tests.helpers.waiting import eventually
 
 
 def put(client, key, value=1, agent_id="a"):
@@ -181,10 +182,9 @@ class TestFollowing:
         monkeypatch.setattr(streams, "FOLLOW_QUIET_S", 0.3)
         follower = Follower(ten)
         follower.wait_for(10)
-        time.sleep(1.5)
+        eventually(lambda: fake.nodes[0].count("Replay") >= 3)
         put(ten, "late")
         assert follower.wait_for(11) == list(range(1, 12))
-        assert fake.nodes[0].count("Replay") >= 3
 
     def test_it_gives_up_when_nobody_answers_for_the_timeout(self, ten, fake):
         ten._session.timeout_s = 0.5

@@ -10,6 +10,7 @@ from statehouse_sdk.retry import (
     ATTEMPT_TIMEOUT_S,
     BACKOFF_MAX_S,
     FIRST_CONTACT_S,
+    LAST_ATTEMPT_S,
     RULES,
     Again,
     Attempts,
@@ -115,6 +116,15 @@ class TestCommits:
         error = final(attempts(Rule.OP_ID), BUSY, AWAY, now_s=30.0)
         assert isinstance(error, errors.TransactionAbortedError)
         assert isinstance(error.cause, errors.ConnectionError)
+
+    def test_no_last_attempt_without_time_puts_a_sure_outcome_in_doubt(self):
+        soon_s = 30.0 - LAST_ATTEMPT_S / 2
+        error = final(attempts(Rule.OP_ID), BUSY, now_s=soon_s)
+        assert type(error) is errors.TransactionAbortedError
+
+    def test_what_is_in_doubt_already_is_asked_about_to_the_last_moment(self):
+        soon_s = 30.0 - LAST_ATTEMPT_S / 2
+        assert isinstance(attempts(Rule.OP_ID).failed(LOST, soon_s), Again)
 
     def test_a_conflict_settles_it_even_after_doubt(self):
         assert final(attempts(Rule.OP_ID), LOST, CONFLICT) is CONFLICT.error
