@@ -76,7 +76,6 @@ class Consensus:
         self._status = _unknown(settings)
         self._published_at = 0.0
         self._standing: Standing | None = None
-        self._status_s = settings.timing.status_s
         self._timers_due_at = 0.0
         self._thread = threading.Thread(target=self._run, name="raft", daemon=True)
 
@@ -233,7 +232,7 @@ class Consensus:
     def _publish(self, parts: Parts, now: float) -> None:
         # Indexes move with every round: a status that differs in nothing else may wait a little.
         standing = parts.engine.standing()
-        if standing == self._standing and now < self._published_at + self._status_s:
+        if standing == self._standing and now < self._published_at + self._settings.timing.status_s:
             return
         self._published_at, self._standing = now, standing
         status = _status(parts)

@@ -131,7 +131,7 @@ class PeerLinks:
         return link is not None and link.is_full
 
     def tick(self) -> None:
-        """Runs the timers; call it each round of the raft thread, about every 10 ms."""
+        """Runs the timers; call it on the raft thread, about every 10 ms."""
         now = self._context.clock()
         for link in list(self._outgoing.values()):
             # A callback may have dropped it in this very round.

@@ -114,8 +114,8 @@ class Endpoints:
         node = self._nodes.get(address)
         # Many calls fail together when one connection breaks: that is one failure, not many.
         if node is not None and node.rests_until_s <= now_s:
-            asked_elsewhere = silent and len(self._nodes) > 1
-            least_s = SILENCE_REST_S if asked_elsewhere else REST_FIRST_S
+            others = len(self._nodes) > 1
+            least_s = SILENCE_REST_S if silent and others else REST_FIRST_S
             rest_s = min(max(least_s, REST_FIRST_S * 2 ** min(node.failures, 10)), REST_MAX_S)
             node.failures += 1
             node.rests_until_s = now_s + rest_s
