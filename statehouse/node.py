@@ -198,12 +198,16 @@ class Node:
         if stale:
             self._require_serving()
         else:
-            self._require_leading()
-            try:
-                await self._barriers.passed()
-            except Exception as error:
-                raise self._refusal(error) from None
+            await self._lead_confirmed()
         return self._store.view()
+
+    async def _lead_confirmed(self) -> None:
+        """Returns once a majority has confirmed, after this call, that this node leads."""
+        self._require_leading()
+        try:
+            await self._barriers.passed()
+        except Exception as error:
+            raise self._refusal(error) from None
 
     async def grown(self, commit_ts: int, *, stale: bool) -> None:
         def holds() -> bool:
@@ -284,6 +288,9 @@ class Node:
         return tuple([cluster_facts.member_facts(told) for told in left])
 
     async def transfer(self, name: str) -> LeaderHint:
+        if name == self._settings.name:
+            # Asked by one who knew an older leader: what is wanted holds already.
+            return await self._own_lead()
         self._require_leading()
         target = await self._change(lambda: self._consensus.transfer(name or None))
         _log.info("Leadership was handed over", to=target.name)
@@ -303,6 +310,13 @@ class Node:
                 f"{name} was asked to lead, but {leader.name} was elected; ask {leader.name} to "
                 "transfer again if it matters",
             )
+        return leader
+
+    async def _own_lead(self) -> LeaderHint:
+        await self._lead_confirmed()
+        leader = self.leader()
+        if leader is None or leader.name != self._settings.name:
+            raise self._not_leading(f"{self._settings.name} has just lost the lead")
         return leader
 
     def _led_by_another(self) -> LeaderHint | None:

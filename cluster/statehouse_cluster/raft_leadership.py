@@ -106,12 +106,15 @@ class Leadership(Replication):
             return self._fail(ticket, NotLeader())
         if self._transfer is not None:
             return self._fail(ticket, MembershipBusy("a leadership transfer is under way"))
-        able = {n for n in self._configuration.names if n != self.name and self.is_connected(n)}
+        others = self._configuration.names - {self.name}
+        able = {name for name in others if self.is_connected(name)}
         if target is not None and target not in able:
-            return self._fail(
-                ticket,
-                MembershipRefused(f"{target} is not a connected member; nothing was transferred"),
+            why = (
+                f"{target} is not connected to {self.name}; nothing was transferred: try again"
+                if target in others
+                else f"{target} is none of the other members; nothing was transferred"
             )
+            return self._fail(ticket, MembershipRefused(why))
         if not able:
             return self._fail(
                 ticket, MembershipRefused("no other member is connected; nothing was transferred")

@@ -38,6 +38,7 @@ class LoneConsensus:
         self.index = machine.position().index
         self.lose_answers = 0
         self.refuse_proposals = 0
+        self.confirms_reads = True
         self.hold = False
         self.held: list[Outcome] = []
         self.stopped = False
@@ -93,7 +94,7 @@ class LoneConsensus:
 
     def barrier(self, ticket):
         self.barriers += 1
-        if self._status.ready:
+        if self._status.ready and self.confirms_reads:
             self._end(Outcome(ticket, result=self.index))
         else:
             self._end(Outcome(ticket, error=NotLeader()))

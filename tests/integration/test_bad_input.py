@@ -411,6 +411,8 @@ def test_a_node_of_another_cluster_is_not_added(unharmed, cluster, client, fresh
             client.remove_member(name)
         with pytest.raises(StatehouseError):
             client.transfer_leadership(name)
+    with pytest.raises(MembershipError, match="n9 is none of the other members"):
+        client.transfer_leadership("n9")
     assert [member.name for member in client.cluster_status().members] == ["n1", "n2", "n3"]
 
 

@@ -285,5 +285,6 @@ class TestTheCluster:
             put(client, agent_id, "k")
             heir = next(f"n{number}" for number in (1, 2, 3) if number != cluster.leader())
             assert client.transfer_leadership(heir).name == heir
+            assert client.transfer_leadership(heir).name == heir
             assert put(client, agent_id, "k") == 2
             eventually(lambda: cluster.node(cluster.leader() or 1).name == heir)

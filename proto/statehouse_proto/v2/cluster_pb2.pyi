@@ -285,7 +285,7 @@ class TransferLeadershipRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Empty: the member that is furthest."""
+    """Empty: the member that is furthest. The leader itself: it confirms that it leads."""
     def __init__(
         self,
         *,

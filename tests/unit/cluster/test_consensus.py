@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from statehouse_cluster.consensus import Consensus
 from statehouse_cluster.identity import DataDirectory
-from statehouse_cluster.interfaces import NotLeader, Outcome, Position, Role
+from statehouse_cluster.interfaces import MembershipRefused, NotLeader, Outcome, Position, Role
 from statehouse_cluster.settings import Bounds, ClusterSettings
 from statehouse_cluster.startup import StartRefused
 from statehouse_cluster.timing import Timing
@@ -276,6 +276,21 @@ def test_leadership_is_handed_over_on_request_and_at_a_stop(cluster: Cluster) ->
     eventually(lambda: cluster.leader().name == target, what=f"{target} leads")
     cluster.nodes.pop(target).stop(hand_over=True)
     assert cluster.leader().name != target
+
+
+def test_the_lead_is_not_given_to_who_cannot_take_it(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    with pytest.raises(MembershipRefused, match="n9 is none of the other members"):
+        leader.consensus.transfer("n9")
+    gone = next(name for name in cluster.nodes if name != leader.name)
+    cluster.kill(gone)
+    eventually(
+        lambda: not leader.consensus.call(lambda engine: engine.is_connected(gone)),
+        what=f"{gone} missed",
+    )
+    with pytest.raises(MembershipRefused, match=f"{gone} is not connected"):
+        leader.consensus.transfer(gone)
+    assert cluster.leader() is leader
 
 
 def test_a_node_is_added_catches_up_by_snapshot_and_another_is_removed(tmp_path: Path) -> None:

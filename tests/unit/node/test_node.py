@@ -150,6 +150,26 @@ def test_every_error_of_consensus_has_its_reason_and_some_words(tmp_path, error,
     run(scenario)
 
 
+def test_a_leader_that_is_asked_to_lead_answers_that_it_does(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as served:
+            leader = await served.node.transfer("n1")
+            assert (leader.name, leader.term) == ("n1", served.consensus.status().term)
+            served.consensus.tell(role=Role.FOLLOWER, ready=False, leader=None)
+            assert (await refusal(served.node.transfer("n1"))).reason is Reason.NO_LEADER
+
+    run(scenario)
+
+
+def test_a_lead_that_no_majority_confirms_is_not_claimed(tmp_path):
+    async def scenario():
+        async with serving(tmp_path) as served:
+            served.consensus.confirms_reads = False
+            assert (await refusal(served.node.transfer("n1"))).reason is Reason.NO_LEADER
+
+    run(scenario)
+
+
 def test_an_addition_goes_on_when_its_caller_left(tmp_path):
     async def scenario():
         async with serving(tmp_path) as served:
