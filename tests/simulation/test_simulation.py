@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tests.simulation.known_seeds import known_seeds
 from tests.simulation.options import FAULTS, draw
 from tests.simulation.summary import Summary
+from tests.simulation.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 SIMULATE = ROOT / "scripts" / "simulate.py"
@@ -55,6 +58,14 @@ def test_a_seed_is_one_run_in_whatever_process():
     two = simulate("--seeds", 3, "--start", 7, "--verbose", "--jobs", 3, PYTHONHASHSEED="5")
     assert len(set(traces(one))) == 3
     assert traces(one) == traces(two)
+
+
+@pytest.mark.parametrize("clock", ["monotonic", "time", "time_ns", "perf_counter"])
+def test_a_run_asks_no_clock_of_the_machine(monkeypatch, clock):
+    with monkeypatch.context() as patched:
+        patched.setattr(time, clock, lambda: pytest.fail(f"time.{clock} was asked"))
+        report = World(replace(draw(7), faulty_s=10.0)).run()
+    assert report.violation == ""
 
 
 def test_a_violation_is_told_with_the_command_that_shows_it_again():

@@ -79,7 +79,8 @@ class World:
         self.nodes: dict[str, SimulatedNode] = {}
         self.network = Network(self, options)
         self.clients = Clients(self)
-        self.users = Users(self)
+        with virtual_sdk(self):
+            self.users = Users(self)
         self.event_count = 0
         self.kinds_sent: Counter[str] = Counter()
         self._folder: Path | None = None

@@ -89,13 +89,17 @@ def test_a_silence_needs_commits_on_both_sides(acknowledged_s):
 def test_the_processor_time_of_a_process_is_read_from_the_kernel():
     usage = processes.Usage([os.getpid()])
     usage.read()
-    before_s = processes.processor_s([os.getpid()])
-    while processes.processor_s([os.getpid()]) < before_s + 0.03:
+    # By either count: the kernel's, of other processes, goes by ticks and may run ahead.
+    counts = (time.process_time, lambda: processes.processor_s([os.getpid()]))
+    begun_s = [count() for count in counts]
+    deadline_s = time.monotonic() + 10.0
+    while min(count() - begun for count, begun in zip(counts, begun_s, strict=True)) < 0.03:
+        assert time.monotonic() < deadline_s
         sum(range(10_000))
     usage.read()
     spent = usage.spent()
-    assert spent.client_s >= 0.02
-    assert spent.server_s >= 0.02
+    assert spent.client_s >= 0.03
+    assert spent.server_s >= 0.03
     assert 0.0 <= spent.others <= 1.1
 
 
