@@ -51,8 +51,13 @@ POLL_INTERVAL_S = 0.05
 LOG_LINES_SHOWN = 5
 # A cluster on free ports leaves some behind its own for nodes that join it.
 ROOM_FOR_JOINERS = 3
-# Free ports are looked for below the range from which the kernel takes those of outgoing calls.
-FREE_PORTS = range(20_000, 31_000)
+# Free ports are looked for below the range from which the kernel takes those of outgoing calls, and
+# so that no cluster's peer ports are another's client ports.
+FREE_BLOCKS = [
+    range(start, start + 10)
+    for thousand in range(20_000, 32_000, 2 * PEER_PORT_OFFSET)
+    for start in range(thousand, thousand + PEER_PORT_OFFSET, 10)
+]
 
 Answer = TypeVar("Answer", bound="Message")
 
@@ -334,13 +339,34 @@ class LocalCluster:
 
 
 def free_base_port(nodes: int) -> int:
-    """A base port for which every client port and every peer port is free at this moment."""
-    for _ in range(1000):
-        base = random.randrange(FREE_PORTS.start, FREE_PORTS.stop - nodes)
-        ports = [base + k + offset for k in range(nodes) for offset in (0, PEER_PORT_OFFSET)]
-        if all(_is_free(port) for port in ports):
-            return base
-    raise ClusterError(f"found no {nodes} free ports in a row from {FREE_PORTS.start} on")
+    """A base port for which every client port and every peer port is free at this moment.
+
+    Until this process ends, nobody else who asks here is given one of them: a node that is about to
+    start, or to start again, has no port yet.
+    """
+    for block in random.sample(FREE_BLOCKS, len(FREE_BLOCKS)):
+        if nodes > len(block):
+            break
+        ports = [base + offset for base in block for offset in (0, PEER_PORT_OFFSET)]
+        # To look at a port takes it for a moment, so nobody looks at what may be a node's.
+        if _reserve(block) and all(_is_free(port) for port in ports):
+            return block.start
+    raise ClusterError(f"found no free ports in a row for {nodes} nodes: choose a base port")
+
+
+_reserved: list[socket.socket] = []
+
+
+def _reserve(block: range) -> bool:
+    # A name in Linux's abstract namespace: one has it, no file is left, and it ends with its owner.
+    sign = socket.socket(socket.AF_UNIX)
+    try:
+        sign.bind(f"\0statehouse ports from {block.start}")
+    except OSError:
+        sign.close()
+        return False
+    _reserved.append(sign)
+    return True
 
 
 def describe(report: NodeReport) -> str:

@@ -12,7 +12,6 @@ from tests.chaos.needs import needs
 from tests.chaos.network import CLIENTS, Network, address, entering
 
 PORT = 7000
-SENDS_S = 1.0
 
 HEAR = f"""
 import socket, sys
@@ -70,6 +69,7 @@ def inside() -> None:
     assert heard_of(network, 1, 2) == 200, "healed is healed"
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_wires_are_cut_lossy_slow_and_healed_as_asked():
     needs(sandbox.missing())

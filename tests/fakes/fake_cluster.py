@@ -6,7 +6,9 @@ after that the node behaves. Leadership is what the test says it is. No consensu
 
 from __future__ import annotations
 
+import socket
 import threading
+import weakref
 from collections import defaultdict, deque
 from concurrent import futures
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from statehouse_proto.v2 import common_pb2 as common
 from statehouse_proto.v2 import state_pb2 as state
 
 from tests.fakes.toy_state import Refusal, ToyState
+from tests.helpers.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class FakeNode:
         self._port = 0
         self._stopping = threading.Event()
         self._server = None
+        self._place = None
         self.start()
 
     @property
@@ -87,6 +91,8 @@ class FakeNode:
         return f"127.0.0.1:{self._port}"
 
     def start(self):
+        if self._place is not None:
+            self._place.close()
         self._stopping = threading.Event()
         server = grpc.server(
             futures.ThreadPoolExecutor(max_workers=32), options=(("grpc.so_reuseport", 0),)
@@ -101,6 +107,20 @@ class FakeNode:
         with self.owner.state.lock:
             self.owner.state.grown.notify_all()
         self._server.stop(None).wait()
+        self._place = eventually(self._kept_place, what=f"{self.address} let go")
+        weakref.finalize(self, self._place.close)
+
+    def _kept_place(self):
+        """A socket that has the port and does not listen: who calls is refused, and who looks for a
+        free port is given another."""
+        place = socket.socket()
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            place.bind(("127.0.0.1", self._port))
+        except OSError:
+            place.close()
+            return None
+        return place
 
     def will(self, method, *steps):
         """What the next calls of that method do, one step a call; None: as usual."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from statehouse import (
     AsyncStatehouse,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 TASKS = 64
 
+T = TypeVar("T")
+
 
 async def put(client: AsyncStatehouse, agent_id: str, key: str, value: object) -> int:
     async with client.begin_transaction() as tx:
@@ -33,11 +35,13 @@ async def put(client: AsyncStatehouse, agent_id: str, key: str, value: object) -
     return tx.commit_ts
 
 
-async def until(condition: Callable[[], object], *, timeout_s: float, what: str) -> None:
+async def until(condition: Callable[[], T], *, timeout_s: float, what: str) -> T:
+    """The first true answer."""
     try:
         async with asyncio.timeout(timeout_s):
-            while not condition():
+            while not (answer := condition()):
                 await asyncio.sleep(0.02)
+            return answer
     except TimeoutError:
         raise AssertionError(f"{what} did not come within {timeout_s:g} s") from None
 
@@ -215,8 +219,7 @@ def test_the_leaders_death_loses_and_doubles_nothing(fresh_cluster: StartCluster
                 what="500 more commits",
             )
             if kill:
-                await until(cluster.leader, timeout_s=20, what="a leader")
-                leader = cluster.leader()
+                leader = await until(cluster.leader, timeout_s=20, what="a leader")
                 cluster.kill(leader)
                 cluster.spawn(leader)
         await writers.stop()
@@ -235,7 +238,7 @@ def test_cancelled_commits_are_there_once_when_they_are_asked_for(
     async def scenario(client: AsyncStatehouse) -> None:
         writers = Writers(client, TASKS, cancels=0.2)
         await until(lambda: len(writers.in_doubt) > 100, timeout_s=60, what="100 cancelled commits")
-        leader = cluster.leader()
+        leader = await until(cluster.leader, timeout_s=20, what="a leader")
         cluster.kill(leader)
         cluster.spawn(leader)
         before = writers.acknowledged_count

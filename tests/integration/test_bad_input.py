@@ -43,6 +43,7 @@ from statehouse import (
     TransactionExpiredError,
 )
 from tests.helpers.lone_daemon import DAEMON, running
+from tests.helpers.waiting import eventually
 
 WAIT_S = 30
 MIB = 1024 * 1024
@@ -58,14 +59,18 @@ def client(cluster):
 @pytest.fixture
 def unharmed(cluster):
     """After the test: no process died, nobody lost the lead, and the cluster takes writes."""
-    before = [_facts(report) for report in cluster.reports()]
+    before = eventually(lambda: _facts(cluster), what="the status of all")
     yield
-    assert [_facts(report) for report in cluster.reports()] == before
+    assert eventually(lambda: _facts(cluster), what="the status of all") == before
     assert cluster.takes_writes()
 
 
-def _facts(report):
-    return report.pid, report.serving, report.status.term, report.status.leader_name
+def _facts(cluster):
+    """None when a node did not answer in the time that a look may take."""
+    reports = cluster.reports()
+    if any(report.status is None for report in reports):
+        return None
+    return [(r.pid, r.serving, r.status.term, r.status.leader_name) for r in reports]
 
 
 def stored_nothing(client, agent_id):
@@ -94,7 +99,7 @@ def call(address, service, name, /, **fields):
 
 
 def leader_of(cluster):
-    return cluster.node(cluster.leader()).client_address
+    return cluster.node(eventually(cluster.leader, what="a leader")).client_address
 
 
 def reason_of(error):
@@ -170,9 +175,10 @@ def test_a_transaction_of_too_many_operations_or_bytes_is_refused_whole(unharmed
 
 
 def test_an_expired_transaction_writes_nothing(unharmed, client, agent_id):
-    tx = client.begin_transaction(timeout_ms=1)
+    tx = client.begin_transaction(timeout_ms=500)
     tx.write(agent_id, "k", 1)
-    time.sleep(0.01)
+    over_s = time.monotonic() + 0.5
+    eventually(lambda: time.monotonic() > over_s)
     with pytest.raises(TransactionExpiredError):
         tx.commit()
     assert stored_nothing(client, agent_id)
@@ -279,7 +285,7 @@ def test_oversized_messages_and_unknown_methods_are_refused_by_code(unharmed, cl
 
 @pytest.fixture(params=["leader", "follower"])
 def v1_address(request, cluster):
-    leader = cluster.leader()
+    leader = eventually(cluster.leader, what="a leader")
     number = leader if request.param == "leader" else leader % cluster.size + 1
     return cluster.node(number).client_address
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def status_of(cluster: LocalCluster, number: int) -> object:
-    return next(r.status for r in cluster.reports() if r.node.number == number)
+    def answer() -> object:
+        return next(r.status for r in cluster.reports() if r.node.number == number)
+
+    return eventually(answer, what=f"an answer of n{number}")
 
 
 def members_of(cluster: LocalCluster) -> set[str]:

@@ -144,7 +144,7 @@ def test_tail_follows_across_the_death_of_the_leader(fresh_cluster, agent_id):
         with Statehouse(url=cluster.endpoints) as client:
             for number in range(1, 20):
                 if number == 10:
-                    cluster.kill(cluster.leader())
+                    cluster.kill(eventually(cluster.leader, what="a leader"))
                 with client.begin_transaction() as tx:
                     tx.write(agent_id, "k", number)
         eventually(lambda: len(seen) >= 20, timeout_s=30, what="every commit in the tail")

@@ -199,7 +199,7 @@ def test_a_named_watch_loses_nothing_over_its_own_death_and_the_leaders(fresh_cl
         first = Watching(ctl, *named)
         for number in range(1, 20):
             if number == 10:
-                cluster.kill(cluster.leader())
+                cluster.kill(eventually(cluster.leader, what="a leader"))
             _write(client, agent_id, number)
         eventually(lambda: len(first.seen) >= 20, timeout_s=30, what="twenty events")
         assert first.seen == list(range(20)), "no gap, no repeat, in order"

@@ -27,7 +27,7 @@ class Caller:
         self._client_id = os.urandom(16)
         self._sequence = 0
         self.addresses = [node.client_address for node in cluster.nodes]
-        leader = cluster.leader()
+        leader = eventually(cluster.leader, what="a leader")
         self.leader = cluster.node(leader).client_address
         self._channels = {address: grpc.insecure_channel(address) for address in self.addresses}
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 KILLS_EVERY_S = 2.0
 UNDER_FIRE_S = 60.0
+UNDER_FIRE_S_MAX = 180.0
+"""On a machine that is slow to start nodes, for the same count of kills and of writes."""
+
+KILLS_MIN = 20
+ACKNOWLEDGED_MIN = 1000
 
 
 def agree(cluster: LocalCluster) -> bool:
@@ -31,7 +36,7 @@ def agree(cluster: LocalCluster) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_a_minute_of_random_kills_loses_and_doubles_nothing(fresh_cluster: StartCluster) -> None:
     cluster = fresh_cluster(nodes=3)
     seed = random.randrange(1 << 32)
@@ -41,9 +46,15 @@ def test_a_minute_of_random_kills_loses_and_doubles_nothing(fresh_cluster: Start
         writers = Writers(client, 8)
         writers.start()
         kills = 0
-        ends_at = time.monotonic() + UNDER_FIRE_S
+        began_s = time.monotonic()
+
+        def is_enough() -> bool:
+            under_fire_s = time.monotonic() - began_s
+            reached = kills >= KILLS_MIN and writers.acknowledged_count >= ACKNOWLEDGED_MIN
+            return under_fire_s >= (UNDER_FIRE_S if reached else UNDER_FIRE_S_MAX)
+
         try:
-            while time.monotonic() < ends_at:
+            while not is_enough():
                 next_kill_at = time.monotonic() + KILLS_EVERY_S
                 victim = draw.choice([1, 2, 3])
                 cluster.kill(victim)
@@ -55,8 +66,8 @@ def test_a_minute_of_random_kills_loses_and_doubles_nothing(fresh_cluster: Start
         cluster.wait(lambda reports: all(report.serving for report in reports), timeout_s=60)
         check_record(client, writers.notes)
         print(f"{kills} kills, {writers.acknowledged_count} acknowledged writes")
-        assert kills >= 20
-        assert writers.acknowledged_count >= 1000
+        assert kills >= KILLS_MIN
+        assert writers.acknowledged_count >= ACKNOWLEDGED_MIN
     eventually(lambda: agree(cluster), timeout_s=20, what="equal chain heads")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.waiting import eventually
 
+from scripts import local_cluster
 from scripts.local_cluster import ClusterError, LocalCluster, free_base_port
 from statehouse import Statehouse
 
@@ -66,6 +67,13 @@ def test_clusters_run_side_by_side(fresh_cluster):
         tx.write("a", "k", 1)
     with Statehouse(url=other.endpoints) as client:
         assert not client.get_state("a", "k").exists
+
+
+def test_nobody_is_given_the_ports_of_a_cluster_that_does_not_run_yet(monkeypatch):
+    base = free_base_port(10)
+    monkeypatch.setattr(local_cluster, "FREE_BLOCKS", [range(base, base + 10)])
+    with pytest.raises(ClusterError, match="no free ports"):
+        free_base_port(1)
 
 
 def test_a_port_in_use_is_a_sentence_and_starts_nothing(tmp_path):

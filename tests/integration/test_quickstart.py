@@ -14,6 +14,7 @@ TIME_MAX_S = 280
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2 * TIME_MAX_S + 60)
 def test_it_holds_on_a_fresh_checkout_and_leaves_nothing_behind(tmp_path):
     checkout = tmp_path / "checkout"
     shutil.copytree(

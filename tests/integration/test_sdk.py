@@ -191,7 +191,7 @@ class TestTrouble:
         cluster = fresh_cluster()
         with Statehouse(cluster.endpoints) as client:
             put(client, agent_id, "before")
-            leader = cluster.leader()
+            leader = eventually(cluster.leader, what="a leader")
             follower = Follower(client, agent_id)
             with paused(cluster.node(leader).pid()):
                 started_s = time.monotonic()
@@ -233,7 +233,7 @@ class TestTrouble:
         cluster = fresh_cluster()
         with Statehouse(cluster.endpoints, timeout=4) as client:
             put(client, agent_id, "k", 1)
-            kept = cluster.leader()
+            kept = eventually(cluster.leader, what="a leader")
             others = [number for number in (1, 2, 3) if number != kept]
             for number in others:
                 cluster.kill(number)
@@ -283,7 +283,8 @@ class TestTheCluster:
         cluster = fresh_cluster()
         with Statehouse(cluster.endpoints) as client:
             put(client, agent_id, "k")
-            heir = next(f"n{number}" for number in (1, 2, 3) if number != cluster.leader())
+            leader = eventually(cluster.leader, what="a leader")
+            heir = next(f"n{number}" for number in (1, 2, 3) if number != leader)
             assert client.transfer_leadership(heir).name == heir
             assert client.transfer_leadership(heir).name == heir
             assert put(client, agent_id, "k") == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from statehouse_cluster.settings import Bounds, ClusterSettings
 from statehouse_cluster.startup import StartRefused
 from statehouse_cluster.timing import Timing
 
+from scripts.local_cluster import free_base_port
 from tests.helpers.waiting import eventually
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from statehouse_cluster.interfaces import Entry
 
-QUICK = Timing(heartbeat_s=0.05, election_min_s=0.4, election_max_s=0.7, leader_fallback_s=0.8)
+QUICK = Timing(heartbeat_s=0.05, election_min_s=0.8, election_max_s=1.2, leader_fallback_s=1.4)
 
 
 class Words:
@@ -164,11 +164,9 @@ def _deliver(outcomes: list[Outcome]) -> None:
 
 
 def free_addresses(count: int) -> list[str]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{listener.getsockname()[1]}" for listener in held]
-    for listener in held:
-        listener.close()
-    return addresses
+    """Nobody else takes them while a node has not begun, or is begun anew."""
+    base = free_base_port(count)
+    return [f"127.0.0.1:{base + number}" for number in range(count)]
 
 
 class Cluster:
@@ -202,6 +200,18 @@ class Cluster:
 
         return eventually(look, timeout_s=15, what="a leader")
 
+    def settle(self) -> None:
+        """Waits until each node knows the leader and has a link to each other."""
+
+        def is_settled() -> bool:
+            told = [node.consensus.status() for node in self.nodes.values()]
+            return all(
+                status.leader is not None and all(member.connected for member in status.members)
+                for status in told
+            )
+
+        eventually(is_settled, timeout_s=15, what="all connected")
+
     def say(self, word: str) -> int:
         def try_it() -> int | None:
             try:
@@ -220,6 +230,7 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     made = Cluster(tmp_path, 3)
+    made.settle()
     yield made
     made.close()
 

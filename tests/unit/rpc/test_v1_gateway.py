@@ -406,7 +406,7 @@ def test_the_sweep_runs(tmp_path, monkeypatch):
 
     async def scenario():
         async with serving(tmp_path) as node:
-            left = await begun(node, timeout_ms=50)
+            left = await begun(node, timeout_ms=1000)
             await write(node, left, "k", {"x": "y" * 50})
             fits = await begun(node)
             async with asyncio.timeout(10):

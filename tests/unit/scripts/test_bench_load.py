@@ -17,7 +17,7 @@ from tests.bench.load import Window, by_tasks, by_threads
 
 
 def test_only_answers_in_the_window_count():
-    window = Window(warm_up_s=0.05, measure_s=0.1)
+    window = Window(warm_up_s=0.05, measure_s=0.5)
     asked = 0
 
     async def call():
@@ -27,7 +27,7 @@ def test_only_answers_in_the_window_count():
 
     asyncio.run(by_tasks([call] * 4, window))
     assert 0 < len(window.took_s) < asked
-    assert window.lasted_s >= 0.1
+    assert window.lasted_s >= 0.5
     assert all(took_s >= 0.001 for took_s in window.took_s)
 
 
@@ -57,7 +57,7 @@ def test_threads_ask_at_the_same_time():
             met.add(threading.get_ident())
         time.sleep(0.001)
 
-    window = Window(0.0, 0.05)
+    window = Window(0.0, 0.5)
     by_threads([call] * 4, window)
     assert len(met) == 4
     assert window.took_s

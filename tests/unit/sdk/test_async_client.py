@@ -200,7 +200,9 @@ class TestCancelling:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(put(client), 0.2)
         fake.elect(fake.nodes[1])
-        assert await put(client) == 2
+        # One that was on its way when it was given up may have come before.
+        assert await put(client) == fake.state.commit_ts
+        assert max(fake.state.executed.values()) == 1
 
 
 class TestIterators:

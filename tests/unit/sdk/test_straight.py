@@ -11,6 +11,7 @@ from statehouse_sdk import (
     TransactionAbortedError,
     async_exchange,
     exchange,
+    retry,
 )
 from statehouse_sdk.config import ClientConfig
 from statehouse_sdk.links import Link
@@ -123,8 +124,10 @@ def test_an_attempt_in_doubt_stays_in_doubt_through_the_plan(connect, fake):
             tx.abort()
 
 
-def test_a_failure_that_was_definite_is_an_abort(connect, fake):
-    with connect(fake.url, timeout=0.5) as client:
+def test_a_failure_that_was_definite_is_an_abort(connect, fake, monkeypatch):
+    # Long enough for the last refusal to come, however busy the machine is.
+    monkeypatch.setattr(retry, "LAST_ATTEMPT_S", 1.0)
+    with connect(fake.url, timeout=2.0) as client:
         put(client)
         tx = client.begin_transaction()
         tx.write("a", "k", 2)
