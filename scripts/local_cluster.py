@@ -354,19 +354,16 @@ def free_base_port(nodes: int) -> int:
     raise ClusterError(f"found no free ports in a row for {nodes} nodes: choose a base port")
 
 
-_reserved: list[socket.socket] = []
-
-
 def _reserve(block: range) -> bool:
-    # A name in Linux's abstract namespace: one has it, no file is left, and it ends with its owner.
-    sign = socket.socket(socket.AF_UNIX)
-    try:
-        sign.bind(f"\0statehouse ports from {block.start}")
-    except OSError:
-        sign.close()
-        return False
-    _reserved.append(sign)
-    return True
+    # A name in Linux's abstract namespace: one process has it, and no file is left of it.
+    with socket.socket(socket.AF_UNIX) as sign:
+        try:
+            sign.bind(f"\0statehouse ports from {block.start}")
+        except OSError:
+            return False
+        # Left open: it ends with this process.
+        sign.detach()
+        return True
 
 
 def describe(report: NodeReport) -> str:
