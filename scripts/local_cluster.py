@@ -53,10 +53,11 @@ LOG_LINES_SHOWN = 5
 ROOM_FOR_JOINERS = 3
 # Free ports are looked for below the range from which the kernel takes those of outgoing calls, and
 # so that no cluster's peer ports are another's client ports.
-FREE_BLOCKS = [
-    range(start, start + 10)
-    for thousand in range(20_000, 32_000, 2 * PEER_PORT_OFFSET)
-    for start in range(thousand, thousand + PEER_PORT_OFFSET, 10)
+PORTS_SHARE = 10
+FREE_BASES = [
+    base
+    for base in range(20_000, 32_000, PORTS_SHARE)
+    if base % (2 * PEER_PORT_OFFSET) < PEER_PORT_OFFSET
 ]
 
 Answer = TypeVar("Answer", bound="Message")
@@ -344,21 +345,20 @@ def free_base_port(nodes: int) -> int:
     Until this process ends, nobody else who asks here is given one of them: a node that is about to
     start, or to start again, has no port yet.
     """
-    for block in random.sample(FREE_BLOCKS, len(FREE_BLOCKS)):
-        if nodes > len(block):
-            break
-        ports = [base + offset for base in block for offset in (0, PEER_PORT_OFFSET)]
+    for base in random.sample(FREE_BASES, len(FREE_BASES)):
+        ports = [base + k + offset for k in range(nodes) for offset in (0, PEER_PORT_OFFSET)]
+        shares = range(base, base + nodes, PORTS_SHARE)
         # To look at a port takes it for a moment, so nobody looks at what may be a node's.
-        if _reserve(block) and all(_is_free(port) for port in ports):
-            return block.start
+        if all(map(_reserve, shares)) and all(map(_is_free, ports)):
+            return base
     raise ClusterError(f"found no free ports in a row for {nodes} nodes: choose a base port")
 
 
-def _reserve(block: range) -> bool:
+def _reserve(share: int) -> bool:
     # A name in Linux's abstract namespace: one process has it, and no file is left of it.
     with socket.socket(socket.AF_UNIX) as sign:
         try:
-            sign.bind(f"\0statehouse ports from {block.start}")
+            sign.bind(f"\0statehouse ports from {share}")
         except OSError:
             return False
         # Left open: it ends with this process.

@@ -64,7 +64,8 @@ class AsyncExchange:
         self._watch = self._loop.call_at(self._watched_until_s, self._look)
         self.ended = False
         self._call = channel.stream_stream(METHOD.path)()
-        self._tasks = [self._loop.create_task(work) for work in (self._write(), self._read())]
+        self._writing = self._loop.create_task(self._write())
+        self._reading = self._loop.create_task(self._read())
 
     def ask(self, kind: str, request: Any, timeout_s: float) -> asyncio.Future[state.Reply]:
         """The reply to one call of a kind of KINDS, to be awaited.
@@ -94,7 +95,7 @@ class AsyncExchange:
         """Ends the stream; calls under way are lost."""
         self._end(None)
         self._call.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(self._writing, self._reading, return_exceptions=True)
 
     # -- Calls out
 
@@ -157,6 +158,8 @@ class AsyncExchange:
 
     def _end(self, error: grpc.RpcError | None) -> None:
         self._close_to_new_calls()
+        # gRPC lets a write wait for a connection for ever when the call is cancelled meanwhile.
+        self._writing.cancel()
         self._fail(list(self._callers), lambda: Lost(error))
 
     def _close_to_new_calls(self) -> None:

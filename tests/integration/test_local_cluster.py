@@ -70,8 +70,8 @@ def test_clusters_run_side_by_side(fresh_cluster):
 
 
 def test_nobody_is_given_the_ports_of_a_cluster_that_does_not_run_yet(monkeypatch):
-    base = free_base_port(10)
-    monkeypatch.setattr(local_cluster, "FREE_BLOCKS", [range(base, base + 10)])
+    base = free_base_port(12)
+    monkeypatch.setattr(local_cluster, "FREE_BASES", [base, base + 10])
     with pytest.raises(ClusterError, match="no free ports"):
         free_base_port(1)
 

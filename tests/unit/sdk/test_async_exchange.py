@@ -41,15 +41,14 @@ class Wire:
         self.end()
 
     def cancel(self):
-        self._over(asyncio.CancelledError())
+        """A write that waits is left waiting, as gRPC leaves those that wait for a connection."""
+        self.open = False
+        self._replies.put_nowait(asyncio.CancelledError())
 
     def end(self, code=None):
-        self._over(END if code is None else grpc.aio.AioRpcError(code, None, None))
-
-    def _over(self, how):
         self.open = False
         self.taken.release()
-        self._replies.put_nowait(how)
+        self._replies.put_nowait(END if code is None else grpc.aio.AioRpcError(code, None, None))
 
     async def take(self):
         """The calls of the next message, which has left now."""

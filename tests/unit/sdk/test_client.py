@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -251,3 +253,24 @@ class TestTheEnd:
         for call in (client.version, lambda: client.get_state("a", "k")):
             with pytest.raises(StatehouseError, match="closed"):
                 call()
+
+    def test_a_client_can_be_closed_while_it_connects(self, connect):
+        told = []
+
+        def ask(client):
+            try:
+                client.get_state("a", "k")
+            except StatehouseError as error:
+                told.append(str(error))
+
+        with (
+            socket.create_server(("127.0.0.1", 0)) as deaf,
+            connect(f"127.0.0.1:{deaf.getsockname()[1]}", timeout=60) as client,
+        ):
+            asking = threading.Thread(target=ask, args=(client,))
+            asking.start()
+            connection, _ = deaf.accept()
+            with connection:
+                client.close()
+                asking.join()
+        assert "closed" in told[0]
