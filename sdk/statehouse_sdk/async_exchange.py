@@ -36,9 +36,6 @@ from statehouse_sdk.limits import EXCHANGE_CALLS_MAX, MESSAGE_BYTES_MAX
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-END: Final = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
-"""What a stream gives after its last message."""
-
 TURNS: Final = 2
 """The parts in which the replies to all calls under way would be handed out."""
 
@@ -94,7 +91,6 @@ class AsyncExchange:
     async def close(self) -> None:
         """Ends the stream; calls under way are lost."""
         self._end(None)
-        self._call.cancel()
         await asyncio.gather(self._writing, self._reading, return_exceptions=True)
 
     # -- Calls out
@@ -135,7 +131,9 @@ class AsyncExchange:
     async def _read(self) -> None:
         error: grpc.RpcError | None = None
         try:
-            while (message := await self._call.read()) is not END:
+            # Not read(), which has no more once a write has failed: replies would be lost that are
+            # here already, and a stream with unread messages never ends for gRPC.
+            async for message in self._call:
                 await self._receive(message)
         except grpc.RpcError as ended:
             error = ended
@@ -158,6 +156,7 @@ class AsyncExchange:
 
     def _end(self, error: grpc.RpcError | None) -> None:
         self._close_to_new_calls()
+        self._call.cancel()
         # gRPC lets a write wait for a connection for ever when the call is cancelled meanwhile.
         self._writing.cancel()
         self._fail(list(self._callers), lambda: Lost(error))

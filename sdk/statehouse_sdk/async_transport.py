@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from statehouse_sdk.async_exchange import END, AsyncExchange
+from statehouse_sdk.async_exchange import AsyncExchange
 from statehouse_sdk.errors import StatehouseError
 from statehouse_sdk.forks import gate
 from statehouse_sdk.links import CONNECT_TIMEOUT_S, OPTIONS, Invoke, Link, Links
@@ -32,6 +32,10 @@ _channels: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 
 _inherited = False
 """Whether this process was forked from one in which there were channels."""
+
+
+_END: Final = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
+"""What a stream gives after its last message."""
 
 
 class AsyncLink(Link):
@@ -99,7 +103,7 @@ class AsyncStream:
             raise transport.stream_failure(link, error, broken_off=True, sure=self._sure) from None
         except grpc.RpcError as error:
             raise transport.stream_failure(link, error, broken_off=False, sure=self._sure) from None
-        if message is END:
+        if message is _END:
             return None
         link.stands = True
         return message

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent import futures
 
 import grpc
 import pytest
 from statehouse_proto.v2 import state_pb2 as state
 from statehouse_sdk import async_exchange as exchange_module
-from statehouse_sdk.async_exchange import END, AsyncExchange
+from statehouse_sdk.async_exchange import AsyncExchange
 from statehouse_sdk.exchange_calls import Closed, Lost, TooLargeToShare
 from statehouse_sdk.limits import MESSAGE_BYTES_MAX
+
+_END = object()
 
 
 class Wire:
@@ -31,11 +34,11 @@ class Wire:
         if not self.open:
             raise asyncio.InvalidStateError("the stream is over")
 
-    async def read(self):
-        found = await self._replies.get()
-        if isinstance(found, BaseException):
-            raise found
-        return found
+    async def __aiter__(self):
+        while (found := await self._replies.get()) is not _END:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
 
     async def done_writing(self):
         self.end()
@@ -48,7 +51,7 @@ class Wire:
     def end(self, code=None):
         self.open = False
         self.taken.release()
-        self._replies.put_nowait(END if code is None else grpc.aio.AioRpcError(code, None, None))
+        self._replies.put_nowait(_END if code is None else grpc.aio.AioRpcError(code, None, None))
 
     async def take(self):
         """The calls of the next message, which has left now."""
@@ -280,3 +283,53 @@ class TestTheEnd:
         assert stream.exchange.ended
         with pytest.raises(Closed):
             stream.ask()
+
+
+def test_replies_that_came_before_a_write_failed_are_handed_out():
+    """On gRPC itself, which ends a stream for read() as soon as a write has failed."""
+
+    def answer(requests, context):
+        for call in state.ExchangeRequest.FromString(next(requests)).calls:
+            reply = state.Reply(id=call.id, get=state.GetResponse(served_at=call.id))
+            yield state.ExchangeResponse(replies=[reply]).SerializeToString()
+        context.abort(grpc.StatusCode.UNAVAILABLE, "on demand")
+
+    async def scenario(channel):
+        exchange = AsyncExchange(channel)
+        may_go_on, receive = asyncio.Event(), exchange._receive
+
+        async def late(message):
+            await may_go_on.wait()
+            await receive(message)
+
+        exchange._receive = late
+        asked = [exchange.ask("get", state.GetRequest(), 20.0) for _ in range(3)]
+        lost = []
+        while not exchange._writing.done():
+            await asyncio.sleep(0.01)
+            lost.append(exchange.ask("get", state.GetRequest(), 20.0))
+        may_go_on.set()
+        assert [(await reply).get.served_at for reply in asked] == [1, 2, 3]
+        for call in lost:
+            with pytest.raises(Lost):
+                await call
+        await exchange.close()
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.001)
+
+    async def whole(port):
+        async with asyncio.timeout(10), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await scenario(channel)
+
+    class Handlers(grpc.GenericRpcHandler):
+        def service(self, call):
+            return grpc.stream_stream_rpc_method_handler(answer)
+
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers((Handlers(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        asyncio.run(whole(port))
+    finally:
+        server.stop(None).wait()
