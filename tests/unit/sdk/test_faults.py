@@ -28,6 +28,7 @@ def connect(request):
 
 @pytest.fixture(scope="module")
 def patient(connect, lone):
+    lone.nodes[0]._scripts.clear()
     with connect(lone.url) as made:
         made.begin_transaction().commit()
         yield made
