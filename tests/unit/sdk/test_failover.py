@@ -21,6 +21,7 @@ from statehouse_sdk import (
     retry,
     session,
 )
+from statehouse_sdk.endpoints import REST_FIRST_S
 from statehouse_sdk.exchange import Exchange
 
 from tests.fakes.fake_cluster import (
@@ -149,8 +150,11 @@ class TestFindingTheLeader:
         got = []
         reader = threading.Thread(target=lambda: got.append(client.get_state("a", "k").value))
         reader.start()
-        # They notice a little later than the client does, and name the silent one meanwhile.
+        # They notice a little later than the client does, and name the silent one meanwhile: for
+        # longer than a node rests that just broke off.
         eventually(lambda: elected.count("Get") and other.count("Get"), what="both asked")
+        noticed_s = time.monotonic() + 4 * REST_FIRST_S
+        eventually(lambda: time.monotonic() > noticed_s)
         fake.elect(elected)
         reader.join()
         assert got == [1]
