@@ -51,14 +51,9 @@ POLL_INTERVAL_S = 0.05
 LOG_LINES_SHOWN = 5
 # A cluster on free ports leaves some behind its own for nodes that join it.
 ROOM_FOR_JOINERS = 3
-# Free ports are looked for below the range from which the kernel takes those of outgoing calls, and
-# so that no cluster's peer ports are another's client ports.
 PORTS_SHARE = 10
-FREE_BASES = [
-    base
-    for base in range(20_000, 32_000, PORTS_SHARE)
-    if base % (2 * PEER_PORT_OFFSET) < PEER_PORT_OFFSET
-]
+# Free ports are looked for below the range from which the kernel takes those of outgoing calls.
+FREE_PORTS = range(20_000, 31_000, PORTS_SHARE)
 
 Answer = TypeVar("Answer", bound="Message")
 
@@ -345,9 +340,9 @@ def free_base_port(nodes: int) -> int:
     Until this process ends, nobody else who asks here is given one of them: a node that is about to
     start, or to start again, has no port yet.
     """
-    for base in random.sample(FREE_BASES, len(FREE_BASES)):
+    for base in random.sample(FREE_PORTS, len(FREE_PORTS)):
         ports = [base + k + offset for k in range(nodes) for offset in (0, PEER_PORT_OFFSET)]
-        shares = range(base, base + nodes, PORTS_SHARE)
+        shares = sorted({port - port % PORTS_SHARE for port in ports})
         # To look at a port takes it for a moment, so nobody looks at what may be a node's.
         if all(map(_reserve, shares)) and all(map(_is_free, ports)):
             return base

@@ -71,7 +71,9 @@ def test_clusters_run_side_by_side(fresh_cluster):
 
 def test_nobody_is_given_the_ports_of_a_cluster_that_does_not_run_yet(monkeypatch):
     base = free_base_port(12)
-    monkeypatch.setattr(local_cluster, "FREE_BASES", [base, base + 10])
+    shares = [base, base + 10]
+    peers = [share + local_cluster.PEER_PORT_OFFSET for share in shares]
+    monkeypatch.setattr(local_cluster, "FREE_PORTS", [*shares, *peers])
     with pytest.raises(ClusterError, match="no free ports"):
         free_base_port(1)
 
